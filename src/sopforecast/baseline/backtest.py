@@ -1,0 +1,102 @@
+"""Rolling origins: what every model would have said at past month ends, beside what came.
+
+Origins are months before the end of history, spaced so that about six fit into what history
+allows. A series takes part at an origin when its models had enough months; months whose demand is
+unknown are not scored. Models are refitted at every origin, the global learner included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sopforecast.baseline.seasonality import SEASON
+
+FIRST_TRAINING_MONTHS = 24
+MAX_SPAN = 66
+TARGET_ORIGINS = 6
+SHORT_TRAINING_MONTHS = 12
+
+
+@dataclass(frozen=True)
+class Backtest:
+    """Out-of-sample forecasts of one run.
+
+    Attributes
+    ----------
+    models : tuple of str
+        M names.
+    offsets : tuple of int
+        O past origins, months before the end, nearest first.
+    paths : ndarray (N, O, M, H)
+        Mean paths; NaN where a model was not fitted.
+    actual : ndarray (N, O, H)
+        Recorded demand of the same months; NaN where unknown or still ahead.
+    scale : ndarray (N, O)
+        Yardstick of each series at each origin, from the months before it (``naive_scale``).
+    """
+
+    models: tuple[str, ...]
+    offsets: tuple[int, ...]
+    paths: np.ndarray
+    actual: np.ndarray
+    scale: np.ndarray
+
+
+def choose_offsets(n_months: np.ndarray) -> tuple[int, ...]:
+    """Origins for series of these lengths, in months before the end, nearest first.
+
+    The typical (median) series keeps at least 24 months before its first origin, or 12 when it has
+    fewer than 30 in all; an empty answer means that there is nothing to backtest on.
+    """
+    months = n_months[n_months > 0]
+    if months.size == 0:
+        return ()
+    typical = int(np.median(months))
+    first = FIRST_TRAINING_MONTHS if typical >= FIRST_TRAINING_MONTHS + 6 else SHORT_TRAINING_MONTHS
+    span = min(typical - first, MAX_SPAN)
+    if span < 1:
+        return ()
+    step = max(1, round(span / TARGET_ORIGINS))
+    return tuple(range(step, span + 1, step))
+
+
+def actuals_after(scored: np.ndarray, offsets: Sequence[int], horizon: int) -> np.ndarray:
+    """Recorded demand after each origin (N, O, H); NaN where unknown or after the last month."""
+    n, width = scored.shape
+    actual = np.full((n, len(offsets), horizon), np.nan)
+    for o, offset in enumerate(offsets):
+        months = min(offset, horizon)
+        actual[:, o, :months] = scored[:, width - offset : width - offset + months]
+    return actual
+
+
+def naive_scale(y: np.ndarray, offsets: Sequence[int]) -> np.ndarray:
+    """Mean absolute seasonal difference before each origin (N, O), in the series' unit.
+
+    The denominator of MASE (Hyndman and Koehler 2006); from one-month differences where there is
+    no full year, and never below 1e-3 of the mean month, so that a flat series can be scored.
+    """
+    n, width = y.shape
+    scale = np.full((n, len(offsets)), np.nan)
+    for o, offset in enumerate(offsets):
+        before = y[:, : width - offset]
+        step = _mean_abs_difference(before, 1)
+        yearly = _mean_abs_difference(before, SEASON)
+        known = np.isfinite(before)
+        mean = np.where(known, before, 0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
+        value = np.where(np.isfinite(yearly), yearly, step)
+        scale[:, o] = np.where(known.any(axis=1), np.fmax(value, 1e-3 * mean), np.nan)
+    return np.where(scale > 0, scale, np.nan)
+
+
+def _mean_abs_difference(y: np.ndarray, lag: int) -> np.ndarray:
+    if y.shape[1] <= lag:
+        return np.full(y.shape[0], np.nan)
+    difference = np.abs(y[:, lag:] - y[:, :-lag])
+    known = np.isfinite(difference)
+    count = known.sum(axis=1)
+    total = np.where(known, difference, 0.0).sum(axis=1)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)

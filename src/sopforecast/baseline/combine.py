@@ -1,0 +1,120 @@
+"""How much each model counts: weights learned from rolling origins, shrunk towards the portfolio.
+
+A model's weight in a segment falls with its out-of-sample error there, as ``error ** -6``: soft
+enough that a good second model still counts, hard enough that a bad one hardly does. (Weights
+that minimise the error of the combination chase the few origins there are: they were no better on
+one of five collections of series tried, and worse on three.) The error is the mean absolute one in
+units of each series' yardstick; a sparse segment takes the root mean square, because the median of
+a sparse month is zero and would teach nothing. A segment's weights are drawn to the portfolio's and
+the portfolio's to equal ones, the more so the fewer series there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sopforecast.baseline.backtest import Backtest
+
+POWER = 6.0
+SEGMENT_PRIOR_SERIES = 20.0
+PORTFOLIO_PRIOR_SERIES = 5.0
+ERROR_LIMIT = 10.0  # an error above this many yardsticks counts as this
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The models a segment may use, and whether their errors are squared."""
+
+    models: tuple[str, ...]
+    squared: bool
+
+
+@dataclass(frozen=True)
+class SegmentWeights:
+    """Weights (M,) over ``Backtest.models`` and the number of series and cells behind them."""
+
+    weights: np.ndarray
+    series: int
+    cells: int
+
+
+def learn_weights(
+    backtest: Backtest, segments: Sequence[str], pools: Mapping[str, Pool]
+) -> dict[str, SegmentWeights]:
+    """Weights of every segment.
+
+    Parameters
+    ----------
+    backtest : Backtest
+        Paths (N, O, M, H).
+    segments : sequence of str
+        Segment of each of the N series.
+    pools : mapping of str to Pool
+        The models each segment may use; segments with the same pool share a portfolio.
+
+    Returns
+    -------
+    dict of str to SegmentWeights
+    """
+    names = np.asarray(segments)
+    answer: dict[str, SegmentWeights] = {}
+    for pool in dict.fromkeys(pools.values()):
+        members = [segment for segment, p in pools.items() if p == pool]
+        columns = np.array([backtest.models.index(m) for m in pool.models])
+        everyone = _from_errors(backtest, np.isin(names, members), columns, pool.squared)
+        equal = (everyone.weights > 0) / max(1, np.count_nonzero(everyone.weights))
+        portfolio = _shrink(everyone, equal, PORTFOLIO_PRIOR_SERIES)
+        for segment in members:
+            own = _from_errors(backtest, names == segment, columns, pool.squared)
+            weights = np.zeros(len(backtest.models))
+            weights[columns] = _shrink(own, portfolio, SEGMENT_PRIOR_SERIES)
+            answer[segment] = SegmentWeights(weights, own.series, own.cells)
+    return answer
+
+
+def combine_paths(paths: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Weighted mean over models; (..., M, H) with weights (..., M) -> (..., H).
+
+    The weights of models that are missing (NaN) go to those that are there; NaN where none is.
+    """
+    known = np.isfinite(paths)
+    total = np.zeros(paths.shape[:-2] + paths.shape[-1:])
+    norm = np.zeros_like(total)
+    for m in range(paths.shape[-2]):  # a fixed order of adding, whatever the memory layout
+        weight = np.where(known[..., m, :], weights[..., m, None], 0.0)
+        total += weight * np.where(known[..., m, :], paths[..., m, :], 0.0)
+        norm += weight
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(norm > 0, total / norm, np.nan)
+
+
+def _shrink(own: SegmentWeights, towards: np.ndarray, prior: float) -> np.ndarray:
+    share = own.series / (own.series + prior)
+    mixed: np.ndarray = share * own.weights + (1 - share) * towards
+    return mixed / mixed.sum()
+
+
+def _from_errors(
+    backtest: Backtest, rows: np.ndarray, columns: np.ndarray, squared: bool
+) -> SegmentWeights:
+    """Weights (K,) from the errors on the cells where every model that speaks at all spoke."""
+    index = np.flatnonzero(rows)
+    paths = backtest.paths[index][:, :, columns]
+    spoke = np.isfinite(paths).any(axis=(0, 1, 3))
+    if not spoke.any():
+        return SegmentWeights(np.full(columns.size, 1.0 / columns.size), 0, 0)
+    error = np.abs(paths[:, :, spoke] - backtest.actual[index][:, :, None, :])
+    error = np.minimum(error / backtest.scale[index][:, :, None, None], ERROR_LIMIT)
+    usable = np.isfinite(error).all(axis=2)
+    cells = np.moveaxis(error, 2, 3)[usable]
+    weights = np.zeros(columns.size)
+    if cells.shape[0] == 0:
+        weights[spoke] = 1.0 / spoke.sum()
+        return SegmentWeights(weights, 0, 0)
+    size = np.sqrt(np.square(cells).mean(axis=0)) if squared else cells.mean(axis=0)
+    inverse = (size.min() / np.maximum(size, 1e-9)) ** POWER
+    weights[spoke] = inverse / inverse.sum()
+    return SegmentWeights(weights, int(usable.any(axis=(1, 2)).sum()), int(cells.shape[0]))

@@ -1,0 +1,147 @@
+"""Between what a run knows and its rows in the planning store, both ways.
+
+``components`` and ``residual_paths`` hold all that draws are made of, so that any run's draws are
+rebuilt from its seed without refitting a model. Arrays are kept as little-endian float64 bytes:
+exact, compact and readable from any language.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+
+from sopforecast.baseline.forecast import Baseline
+from sopforecast.baseline.simulate import ItemModel, Pools, draw_nodes
+from sopforecast.core.hierarchy import ITEM, TOTAL, Hierarchy
+
+
+def components_frame(baseline: Baseline) -> pl.DataFrame:
+    """``Components`` without ``run_id``: one row an item."""
+    n_aggregates = len(baseline.fitted.fitted) - len(baseline.models)
+    return pl.DataFrame(
+        {
+            "unique_id": [m.unique_id for m in baseline.models],
+            "kind": pl.Series([m.kind for m in baseline.models], dtype=pl.String),
+            "segment": [m.segment for m in baseline.models],
+            "groups": [json.dumps(m.groups, ensure_ascii=False) for m in baseline.models],
+            "model": list(baseline.fitted.fitted[n_aggregates:]),
+            "reason": pl.Series(list(baseline.reasons), dtype=pl.String),
+            "step": [m.step for m in baseline.models],
+            "dispersion": [m.dispersion for m in baseline.models],
+            "drift": [m.drift for m in baseline.models],
+            "centre": [_bytes(m.centre) for m in baseline.models],
+            "spread": [_bytes(m.spread) for m in baseline.models],
+            "loadings": [_bytes(m.loadings) for m in baseline.models],
+        }
+    )
+
+
+def residual_paths_frame(baseline: Baseline) -> pl.DataFrame:
+    """``ResidualPaths`` without ``run_id``."""
+    pools = (*baseline.ranges.common, *baseline.ranges.own.values())
+    return pl.DataFrame(
+        {
+            "part": [pool.part for pool in pools for _ in pool.donors],
+            "origin": [int(origin) for pool in pools for origin in pool.origins],
+            "donor": [donor for pool in pools for donor in pool.donors],
+            "path": [_bytes(path) for pool in pools for path in pool.paths],
+        },
+        schema={"part": pl.String, "origin": pl.Int64, "donor": pl.String, "path": pl.Binary},
+    )
+
+
+def weights_frame(baseline: Baseline) -> pl.DataFrame:
+    """``Weights`` without ``run_id``: models that got something, by segment."""
+    names = baseline.fitted.backtest.models
+    rows = [
+        (segment, model, float(learned.weights[k]), learned.cells)
+        for segment, learned in sorted(baseline.fitted.weights.items())
+        for k, model in enumerate(names)
+        if learned.weights[k] > 0
+    ]
+    columns = {"segment": pl.String, "model": pl.String, "weight": pl.Float64, "cells": pl.Int64}
+    return pl.DataFrame(rows, schema=columns, orient="row")
+
+
+def rebuild_draws(
+    components: pl.DataFrame,
+    residual_paths: pl.DataFrame,
+    *,
+    levels: Sequence[str],
+    seed: int,
+    draws: int,
+) -> tuple[Hierarchy, np.ndarray]:
+    """Draws of every node of a stored run, the same bytes as when it was made; no model is fitted.
+
+    Parameters
+    ----------
+    components, residual_paths : pl.DataFrame
+        Of one run, in any order.
+    levels : sequence of str
+        Declared levels of the run (``runs.levels``).
+    seed, draws : int
+        Of the run.
+
+    Returns
+    -------
+    hierarchy : Hierarchy
+    draws : ndarray (S, N, H)
+        Aggregates first, in ``hierarchy.nodes`` order.
+    """
+    models = [_item_model(row) for row in components.sort("unique_id").iter_rows(named=True)]
+    hierarchy = _hierarchy_of(models, levels)
+    pools = _pools_of(residual_paths, hierarchy, horizon=models[0].centre.size)
+    return hierarchy, draw_nodes(models, pools, hierarchy, seed=seed, draws=draws)
+
+
+def _bytes(values: np.ndarray) -> bytes:
+    return np.ascontiguousarray(values, dtype="<f8").tobytes()
+
+
+def _array(blob: bytes) -> np.ndarray:
+    return np.frombuffer(blob, dtype="<f8").astype(np.float64)
+
+
+def _item_model(row: dict[str, object]) -> ItemModel:
+    names = ("unique_id", "kind", "segment", "step", "dispersion", "drift")
+    plain = {name: row[name] for name in names}
+    arrays = {name: _array(row[name]) for name in ("centre", "spread", "loadings")}  # type: ignore[arg-type]
+    groups = tuple(json.loads(str(row["groups"])))
+    return ItemModel(groups=groups, **plain, **arrays)  # type: ignore[arg-type]
+
+
+def _hierarchy_of(models: Sequence[ItemModel], levels: Sequence[str]) -> Hierarchy:
+    """The hierarchy as it was when the run was made, from the groups kept with every item."""
+    labels = (TOTAL, *levels)
+    aggregates: list[str] = []
+    of_level: list[str] = []
+    codes = []
+    for level, label in enumerate(labels):
+        groups = [model.groups[level] for model in models]
+        names = sorted(set(groups))
+        position = {name: len(aggregates) + k for k, name in enumerate(names)}
+        codes.append([position[group] for group in groups])
+        aggregates += names
+        of_level += [label] * len(names)
+    return Hierarchy(
+        tuple(model.unique_id for model in models),
+        tuple(aggregates),
+        tuple(of_level),
+        np.array(codes, dtype=np.int64),
+    )
+
+
+def _pools_of(residual_paths: pl.DataFrame, hierarchy: Hierarchy, *, horizon: int) -> Pools:
+    by_part: dict[str, np.ndarray] = {}
+    ordered = residual_paths.sort("part", "origin", "donor")
+    for (part,), rows in ordered.group_by("part", maintain_order=True):
+        by_part[str(part)] = np.stack([_array(blob) for blob in rows["path"]])
+    nothing = np.empty((0, horizon))
+    common = tuple(
+        by_part.get(f"common:{label}", nothing) for label in hierarchy.level_labels if label != ITEM
+    )
+    own = {part[4:]: paths for part, paths in by_part.items() if part.startswith("own:")}
+    return Pools(common, own)

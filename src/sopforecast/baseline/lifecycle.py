@@ -1,0 +1,57 @@
+"""Months in which an item has no demand by decision: before its launch, after its end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+
+import numpy as np
+import polars as pl
+
+from sopforecast.core.months import months_between
+
+
+def months_without_demand(
+    items: pl.DataFrame | None, names: Sequence[str], *, cycle: date, horizon: int
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Which months ahead are closed for which item, and why.
+
+    Parameters
+    ----------
+    items : pl.DataFrame or None
+        ``Items``: status, launch_ds and end_ds are read where they are there.
+    names : sequence of str, length B
+    cycle : date
+        First month ahead.
+    horizon : int
+        H months.
+
+    Returns
+    -------
+    closed : ndarray (B, H) of bool
+        ``end_ds`` is the last month with demand, ``launch_ds`` the first. A discontinued item
+        without ``end_ds`` has no demand at all.
+    reasons : tuple of str, length B
+        Empty where nothing is closed.
+    """
+    closed = np.zeros((len(names), horizon), dtype=bool)
+    reasons = [""] * len(names)
+    if items is None or items.height == 0:
+        return closed, tuple(reasons)
+    lead = np.arange(horizon)
+    position = {name: i for i, name in enumerate(names)}
+    for row in items.iter_rows(named=True):
+        i = position.get(row["unique_id"])
+        if i is None:
+            continue
+        end, launch = row.get("end_ds"), row.get("launch_ds")
+        if end is not None:
+            closed[i] |= lead > months_between(cycle, end)
+            reasons[i] = f"no demand after its end_ds {end:%Y-%m}" if closed[i].any() else ""
+        elif row.get("status") == "discontinued":
+            closed[i] = True
+            reasons[i] = "status discontinued: forecast as zero"
+        if launch is not None and (before := lead < months_between(cycle, launch)).any():
+            closed[i] |= before
+            reasons[i] = f"no demand before its launch_ds {launch:%Y-%m}"
+    return closed, tuple(reasons)

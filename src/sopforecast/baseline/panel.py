@@ -1,0 +1,85 @@
+"""Cleansed history as one array: a row a node (items and aggregates), a column a month.
+
+Every series ends in the same month, the one before the cycle, and is NaN before its first month.
+``y`` is what models fit; ``scored`` is what a forecast of the month is compared with: the recorded
+demand, NaN where the month is not known (see ``baseline.cleanse``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+import polars as pl
+
+from sopforecast.baseline.cleanse import SCORED_FLAGS
+from sopforecast.core.hierarchy import Hierarchy
+from sopforecast.core.months import months_between
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Demand of N nodes over T months, in the node's unit.
+
+    Attributes
+    ----------
+    nodes : tuple of str
+        N names.
+    y : ndarray (N, T)
+        Fit values; NaN before a node's first month, never after it.
+    scored : ndarray (N, T)
+        Recorded demand; NaN where the month is unknown.
+    last_month : date
+        Month of the last column.
+    """
+
+    nodes: tuple[str, ...]
+    y: np.ndarray
+    scored: np.ndarray
+    last_month: date
+
+    @property
+    def n_months(self) -> np.ndarray:
+        """Months since each node's first one, shape (N,)."""
+        return np.isfinite(self.y).sum(axis=1)
+
+
+def item_panel(cleansed: pl.DataFrame, items: tuple[str, ...], *, last_month: date) -> Panel:
+    """Lay the cleansed months of ``items`` out as arrays; an item without months is all NaN."""
+    position = {item: i for i, item in enumerate(items)}
+    frame = cleansed.filter(pl.col("unique_id").is_in(list(items)))
+    first = frame["ds"].min() if frame.height else last_month
+    assert isinstance(first, date)
+    width = months_between(first, last_month) + 1
+    row = np.array([position[u] for u in frame["unique_id"]], dtype=np.int64)
+    column = frame.select(
+        (pl.col("ds").dt.year().cast(pl.Int64) - first.year) * 12
+        + (pl.col("ds").dt.month().cast(pl.Int64) - first.month)
+    ).to_series()
+    y = np.full((len(items), width), np.nan)
+    scored = np.full((len(items), width), np.nan)
+    y[row, column.to_numpy()] = frame["y"].to_numpy()
+    is_scored = frame["flag"].is_in(list(SCORED_FLAGS)).to_numpy()
+    scored[row[is_scored], column.to_numpy()[is_scored]] = (
+        frame["y_original"].cast(pl.Float64).to_numpy()[is_scored]
+    )
+    return Panel(items, y, scored, last_month)
+
+
+def node_panel(items: Panel, hierarchy: Hierarchy) -> Panel:
+    """Put the aggregates before the items; rows follow ``hierarchy.nodes``.
+
+    An aggregate's month is the sum of its items that had started by then. Its ``scored`` value
+    takes the fit value of an item whose month is unknown, so that one gap does not hide a family.
+    """
+    known = np.where(np.isfinite(items.scored), items.scored, items.y)
+    sums = hierarchy.aggregate(np.nan_to_num(items.y)[..., :])
+    sums_scored = hierarchy.aggregate(np.nan_to_num(known))
+    started = hierarchy.aggregate(np.isfinite(items.y).astype(float)) > 0
+    return Panel(
+        hierarchy.nodes,
+        np.concatenate([np.where(started, sums, np.nan), items.y]),
+        np.concatenate([np.where(started, sums_scored, np.nan), items.scored]),
+        items.last_month,
+    )

@@ -1,0 +1,276 @@
+"""The commands: one thin function each, a call into ``workflow`` and a print.
+
+Nothing heavy is imported before a command runs: the imports stand inside.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import App, Parameter
+
+from sopforecast import __version__
+from sopforecast.errors import SopforecastError
+
+if TYPE_CHECKING:
+    from sopforecast.workspace import Workspace
+
+EXIT_CODES = (
+    "Exit codes: 0 done; 1 the data or the request is wrong, nothing written; 2 usage; 3 lost a "
+    "publish race; 4 store unreachable; 5 not now; 130 interrupted."
+)
+
+app = App(
+    name="sopforecast",
+    version=__version__,
+    help="Statistical demand forecasting for S&OP. A month: load, check, run, publish, export.",
+    help_epilogue=EXIT_CODES,
+    suppress_keyboard_interrupt=False,
+    result_action="return_value",
+)
+Switch = Annotated[bool, Parameter(negative=())]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Common:
+    """Options of every command."""
+
+    workspace: Annotated[Path, Parameter(name=["--workspace", "-w"])] = Path()
+    "Folder of the workspace."
+
+    json: Switch = False
+    "Print one JSON object and nothing else."
+
+    def open(self) -> Workspace:
+        """The workspace these options name."""
+        from sopforecast.workspace import open_workspace
+
+        return open_workspace(self.workspace)
+
+
+@app.command(sort_key=1)
+def init(folder: Path, /, *, name: str | None = None, common: Common = Common()) -> int:
+    """Make a workspace: settings, an empty store and a workbook with one sheet a table.
+
+    Parameters
+    ----------
+    folder
+        New or existing folder without a workspace.
+    name
+        Of the company or portfolio, shown on pages.
+    """
+    from sopforecast import terminal, workflow
+
+    return _say(workflow.init(folder, name=name), common, terminal.made)
+
+
+@app.command(sort_key=2)
+def demo(folder: Path = Path("demo"), /, *, common: Common = Common()) -> int:
+    """A workspace on real public history: load, check, run, publish, review page.
+
+    Parameters
+    ----------
+    folder
+        New folder, or one made by an earlier demo.
+    """
+    from sopforecast import terminal
+    from sopforecast.demo import run_demo
+    from sopforecast.progress import progress
+
+    with progress() as on_progress:
+        result = run_demo(folder, on_progress=on_progress)
+    return _say(result, common, terminal.demonstrated)
+
+
+@app.command(sort_key=3)
+def load(
+    source: str,
+    /,
+    *files: str,
+    through: str | None = None,
+    sum_: Annotated[bool, Parameter(name="--sum", negative=())] = False,
+    full: Switch = False,
+    common: Common = Common(),
+) -> int:
+    """Load TABLE FILE... or BOOK.xlsx: all rows or none, each rejected row with its reason.
+
+    Parameters
+    ----------
+    source
+        A table (items, history), or one workbook (xlsx) with a sheet a table.
+    files
+        The table's files: csv, parquet or xlsx.
+    through
+        Months are complete up to here (YYYY-MM; default: the last calendar month ended). Later
+        rows are kept, marked partial, never fitted or scored.
+    sum_
+        Add dated lines up to months.
+    full
+        The file is all there is: keys missing in its months are retracted.
+    """
+    from sopforecast import terminal, workflow
+
+    sources = [source, *files]
+    result = workflow.load(common.open(), sources, through=through, sum_days=sum_, full=full)
+    return _say(result, common, terminal.loaded)
+
+
+@app.command(sort_key=4)
+def undo(load_id: str, /, *, force: str | None = None, common: Common = Common()) -> int:
+    """Retract one load: its rows are closed, nothing is deleted.
+
+    Parameters
+    ----------
+    load_id
+        As printed by `load` and listed by `status`.
+    force
+        A reason; needed when a published run used rows of that load.
+    """
+    from sopforecast import terminal, workflow
+
+    return _say(workflow.undo(common.open(), load_id, force=force), common, terminal.undone)
+
+
+@app.command(sort_key=5)
+def check(*, strict: Switch = False, common: Common = Common()) -> int:
+    """Data-quality report on what the next run would read.
+
+    Parameters
+    ----------
+    strict
+        Exit with 1 on warnings too.
+    """
+    from sopforecast import terminal, workflow
+
+    result = workflow.check(common.open(), strict=strict)
+    _say(result, common, terminal.checked)
+    return 0 if result["passed"] else SopforecastError.exit_code
+
+
+@app.command(sort_key=6)
+def run(
+    *,
+    cycle: str | None = None,
+    horizon: int | None = None,
+    as_of: str | None = None,
+    common: Common = Common(),
+) -> int:
+    """Forecast a cycle and write its review page; the same inputs never make a second run.
+
+    Parameters
+    ----------
+    cycle
+        First forecast month, YYYY-MM (default: the month after the last complete history month).
+    horizon
+        Months ahead (default: from settings).
+    as_of
+        Read only what was known by this day or moment (2026-12-10 or 2026-12-10T09:00, UTC).
+    """
+    from sopforecast import terminal, workflow
+    from sopforecast.progress import progress
+
+    workspace = common.open()
+    with progress() as on_progress:
+        result = workflow.run(
+            workspace, cycle=cycle, horizon=horizon, as_of=as_of, on_progress=on_progress
+        )
+    return _say(result, common, terminal.ran)
+
+
+@app.command(sort_key=7)
+def publish(
+    *,
+    cycle: str,
+    stage: Literal["consensus", "approved"] = "consensus",
+    run_: Annotated[str, Parameter(name="--run")] = "latest",
+    expect: str | None = None,
+    by: str | None = None,
+    role: str | None = None,
+    note: str | None = None,
+    common: Common = Common(),
+) -> int:
+    """Make one run the plan of its cycle, if nobody was faster; an older run is the roll-back.
+
+    Parameters
+    ----------
+    cycle
+        YYYY-MM.
+    stage
+        What is published.
+    run_
+        Run id, or latest.
+    expect
+        Run id that must be published now (none: nothing yet); otherwise the publish is refused.
+    by
+        Who publishes (default: the user of this machine).
+    role
+        In which role.
+    note
+        Why.
+    """
+    from sopforecast import terminal, workflow
+
+    result = workflow.publish(
+        common.open(), cycle=cycle, stage=stage, run_id=run_, expect=expect,
+        by=by, role=role, note=note,
+    )  # fmt: skip
+    return _say(result, common, terminal.published)
+
+
+@app.command(sort_key=8)
+def export(
+    table: str,
+    file: Path,
+    /,
+    *,
+    cycle: str | None = None,
+    stage: str | None = None,
+    run_: Annotated[str | None, Parameter(name="--run")] = None,
+    measure: str | None = None,
+    wide: Switch = False,
+    common: Common = Common(),
+) -> int:
+    """Write a table to csv, parquet or xlsx; forecasts are those of the newest published run.
+
+    Parameters
+    ----------
+    table
+        forecasts, weights, components, runs, published, items or history.
+    file
+        Ends in .csv, .parquet or .xlsx.
+    cycle
+        YYYY-MM (default: the newest published).
+    stage
+        naive, statistical, consensus or approved (default: the published one).
+    run_
+        Run id, or latest, published or not.
+    measure
+        One of plan, mean, p05, p10, p25, p50, p75, p90, p95 (default: all; with --wide: plan).
+    wide
+        Months across.
+    """
+    from sopforecast import terminal, workflow
+
+    result = workflow.export(
+        common.open(), table, file,
+        cycle=cycle, stage=stage, run_id=run_, measure=measure, wide=wide,
+    )  # fmt: skip
+    return _say(result, common, terminal.exported)
+
+
+@app.command(sort_key=9)
+def status(*, common: Common = Common()) -> int:
+    """What is loaded, run and published."""
+    from sopforecast import terminal, workflow
+
+    return _say(workflow.status(common.open()), common, terminal.told)
+
+
+def _say(result: dict[str, Any], common: Common, words: Callable[[dict[str, Any]], str]) -> int:
+    print(json.dumps(result, ensure_ascii=False) if common.json else words(result), flush=True)
+    return 0

@@ -1,0 +1,1 @@
+"""What every room shares: months, tables, hierarchy, draws, metrics and the executor."""

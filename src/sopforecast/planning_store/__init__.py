@@ -1,0 +1,1 @@
+"""The planning store: bitemporal inputs, immutable runs, and the published pointer."""

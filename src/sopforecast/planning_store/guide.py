@@ -1,0 +1,174 @@
+"""The guide sheet of the workbook: how to fill it, what each column holds, examples to copy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import dataframely as dy
+
+REQUIRED: Mapping[str, tuple[str, ...]] = {
+    "items": ("unique_id",),
+    "history": ("unique_id", "ds", "y"),
+}
+COLUMN_TEXTS: Mapping[str, Mapping[str, str]] = {
+    "items": {
+        "unique_id": "Id of the item, as text: leading zeros stay. The same id as in history.",
+        "description": "What people call it.",
+        "unit": "Unit of its history and forecast, such as pack, kg or vial.",
+        "status": "active, launch, phase_out or discontinued.",
+        "launch_ds": "First month it is sold, such as 2025-01.",
+        "end_ds": "Last month it is sold.",
+        "lead_time_days": "Days from order to delivery.",
+        "lead_time_sd_days": "How much these days vary (standard deviation).",
+        "plan_unit": "Common unit in which items of different units are added up.",
+        "plan_factor": "Common units in one unit of the item: 0.5 when a pack holds half a litre.",
+    },
+    "history": {
+        "unique_id": "Id of the item, as text: leading zeros stay.",
+        "ds": "The month: type 2025-01, or its first day.",
+        "y": "Demand by requested month, net of returns, in the item's unit. Empty means unknown, "
+        "which is not zero.",
+        "shipped": "What was shipped. With backlog it may replace y: shipped plus change in "
+        "backlog.",
+        "backlog": "Orders open at the end of the month.",
+        "stockout_days": "Days of the month (0 to 31) without stock.",
+        "one_off": "Part of y that will not come again, such as a tender. It is scored, but the "
+        "models do not learn from it.",
+        "note": "Anything people should remember about this month.",
+    },
+}
+LEVEL_TEXT = "Level column: the {level} of the item. Every item needs one."
+PURPOSE = {
+    "items": "One row an item. May stay empty: history alone is enough for a forecast.",
+    "history": "One row an item and month.",
+}
+STEPS = (
+    "Fill the sheet 'history': one row an item and month. unique_id, ds and y are enough.",
+    "Fill the sheet 'items' when you want families, regions, units or life cycles.",
+    "Save, and run:  sopforecast load {name}",
+    "Then:  sopforecast check,  sopforecast run,  sopforecast publish --cycle YYYY-MM",
+)
+RULES = (
+    "Columns with a dark header are needed, the others may stay empty.",
+    "Empty means unknown; write 0 when nothing was wanted. N/A or - is refused.",
+    "Only whole months count: rows of the running month are kept, but marked partial.",
+    "Nothing is loaded unless every row is good; each bad cell is named with its row and column.",
+    "Load the whole file again whenever you like: rows that did not change are left alone.",
+)
+LONG_EXAMPLE = (
+    ("unique_id", "ds", "y"),
+    ("00417", "2025-01", "120"),
+    ("00417", "2025-02", "135.5"),
+    ("00982", "2025-01", "18"),
+)
+ACROSS_EXAMPLE = (
+    ("unique_id", "Jan-25", "Feb-25", "Mar-25"),
+    ("00417", "120", "135.5", "128"),
+    ("00982", "18", "", "21"),
+)
+
+
+def write_guide(
+    book: Any, *, tables: Mapping[str, Mapping[str, dy.Column]], levels: Sequence[str], name: str
+) -> None:
+    """Write the guide as the first sheet of an xlsxwriter book.
+
+    Parameters
+    ----------
+    book : xlsxwriter.Workbook
+        Open book; the sheet is added to it.
+    tables : Mapping
+        Columns of each table sheet.
+    levels : sequence of str
+        Level columns.
+    name : str
+        File name, for the command to type.
+    """
+    sheet = book.add_worksheet("Guide")
+    sheet.hide_gridlines(2)
+    sheet.set_column(0, 0, 3)
+    sheet.set_column(1, 1, 22)
+    sheet.set_column(2, 2, 13)
+    sheet.set_column(3, 5, 11)
+    sheet.set_column(6, 6, 60)
+    sheet.set_landscape()
+    sheet.set_paper(9)
+    sheet.fit_to_pages(1, 1)
+    style = _styles(book)
+    sheet.set_row(0, 30)
+    sheet.write_string(0, 1, "Your month in sopforecast", style["title"])
+    row = _write_lines(sheet, 2, [step.format(name=name) for step in STEPS], style, numbered=True)
+    row = _write_heading(sheet, row + 1, "Good to know", style)
+    row = _write_lines(sheet, row, RULES, style, numbered=False)
+    for table, columns in tables.items():
+        row = _write_heading(sheet, row + 1, f"Sheet {table}", style)
+        sheet.write_string(row, 1, PURPOSE[table], style["text"])
+        row = _write_columns(sheet, row + 1, table, columns, style)
+    row = _write_heading(sheet, row + 1, "Examples (to look at: nothing here is loaded)", style)
+    row = _write_example(sheet, row, "Sheet history, one row a month", LONG_EXAMPLE, style)
+    text = "Months across, in a file of its own:  sopforecast load history FILE"
+    row = _write_example(sheet, row + 1, text, ACROSS_EXAMPLE, style)
+    if not levels:
+        text = "Families or regions: name their columns in sopforecast.toml, levels = ['family'], "
+        sheet.write_string(row + 1, 1, text + "and add them to the sheet items.", style["text"])
+
+
+def _styles(book: Any) -> dict[str, Any]:
+    return {
+        "title": book.add_format({"bold": True, "font_size": 18, "font_color": "#1F3A5F"}),
+        "heading": book.add_format(
+            {"bold": True, "font_size": 12, "font_color": "#1F3A5F", "bottom": 1}
+        ),
+        "text": book.add_format({"valign": "top"}),
+        "wrapped": book.add_format({"valign": "top", "text_wrap": True}),
+        "name": book.add_format({"bold": True, "valign": "top"}),
+        "head": book.add_format({"bold": True, "font_color": "#FFFFFF", "bg_color": "#5B7FA6"}),
+        "cell": book.add_format({"border": 1, "border_color": "#C5CFDB", "num_format": "@"}),
+    }
+
+
+def _write_lines(
+    sheet: Any, row: int, lines: Sequence[str], style: Mapping[str, Any], *, numbered: bool
+) -> int:
+    for index, line in enumerate(lines, start=1):
+        sheet.write_string(row, 0, f"{index}." if numbered else "-", style["text"])
+        sheet.write_string(row, 1, line, style["text"])
+        row += 1
+    return row
+
+
+def _write_heading(sheet: Any, row: int, text: str, style: Mapping[str, Any]) -> int:
+    for column in range(1, 7):
+        sheet.write_blank(row, column, None, style["heading"])
+    sheet.write_string(row, 1, text, style["heading"])
+    return row + 1
+
+
+def _write_columns(
+    sheet: Any,
+    row: int,
+    table: str,
+    columns: Mapping[str, dy.Column],
+    style: Mapping[str, Any],
+) -> int:
+    for name in columns:
+        is_level = name not in COLUMN_TEXTS[table]
+        needed = is_level or name in REQUIRED[table]
+        text = LEVEL_TEXT.format(level=name) if is_level else COLUMN_TEXTS[table][name]
+        sheet.write_string(row, 1, name, style["name"])
+        sheet.write_string(row, 2, "needed" if needed else "optional", style["text"])
+        sheet.write_string(row, 3, text, style["text"])
+        row += 1
+    return row
+
+
+def _write_example(
+    sheet: Any, row: int, text: str, example: Sequence[Sequence[str]], style: Mapping[str, Any]
+) -> int:
+    sheet.write_string(row, 1, text, style["text"])
+    for index, values in enumerate(example):
+        for column, value in enumerate(values, start=1):
+            kind = style["head"] if index == 0 else style["cell"]
+            sheet.write_string(row + 1 + index, column, value, kind)
+    return row + 1 + len(example)

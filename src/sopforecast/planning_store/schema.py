@@ -1,0 +1,201 @@
+"""The tables of the planning store, made from the schemas of ``core.tables``.
+
+A column is declared once, in ``core.tables``; this module only adds what the store needs.
+
+* Input tables (``items``, ``history``) hold *versions*: a row is never changed or deleted. Beside
+  the business columns each has ``known_at`` (from when a cycle may read it), ``known_rule`` (how
+  ``known_at`` was decided), ``load_id`` and ``loaded_by``; ``retracted`` marks a version saying
+  that the key no longer exists.
+* ``loads`` is the log of loads; ``undone_at`` closes one. ``restated`` keeps, as ranges of version
+  ids, the rows of a load that were already there: they count again when the first load of them is
+  undone.
+* Output tables hold what runs write; ``run_log`` says which run of a cycle was made last, and
+  ``run_loads`` which loads it read. ``published`` is the append-only history of the pointer.
+
+All times are UTC without a time zone. Text is stored as given; level columns of ``items`` are one
+JSON object in ``levels``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import dataframely as dy
+import polars as pl
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql.base import PGDialect
+
+from sopforecast.core.tables import (
+    Components,
+    Forecasts,
+    History,
+    Items,
+    Published,
+    ResidualPaths,
+    Runs,
+    Weights,
+)
+from sopforecast.errors import RequestError
+
+SCHEMA_VERSION = 1
+LEVELS = "levels"
+BITEMPORAL = ("known_at", "assumed", "load_id", "loaded_by")
+STORE_COLUMNS = ("version_id", "known_at", "known_rule", "retracted", "load_id", "loaded_by")
+
+metadata = sa.MetaData()
+_ROW_ID = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+
+
+def _columns(schema: type[dy.Schema], *, keys: bool = True) -> list[sa.Column[Any]]:
+    columns = schema.to_sqlalchemy_columns(PGDialect())  # type: ignore[no-untyped-call]
+    if keys:
+        return columns
+    return [sa.Column(c.name, c.type, nullable=c.nullable) for c in columns]
+
+
+def _output(name: str, schema: type[dy.Schema], *extra: sa.Column[Any]) -> sa.Table:
+    return sa.Table(name, metadata, *_columns(schema), *extra, sqlite_with_rowid=False)
+
+
+def _versions(name: str, schema: type[dy.Schema], *extra: sa.Column[Any]) -> sa.Table:
+    return sa.Table(
+        name,
+        metadata,
+        sa.Column("version_id", _ROW_ID, primary_key=True, autoincrement=False),
+        *_columns(schema, keys=False),
+        *extra,
+        sa.Column("known_at", sa.DateTime, nullable=False),
+        sa.Column("known_rule", sa.String, nullable=False),
+        sa.Column("retracted", sa.Boolean, nullable=False),
+        sa.Column("load_id", sa.ForeignKey("loads.load_id"), nullable=False),
+        sa.Column("loaded_by", sa.String, nullable=False),
+    )
+
+
+meta = sa.Table(
+    "store_meta",
+    metadata,
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("number", sa.BigInteger, nullable=False),
+)
+
+loads = sa.Table(
+    "loads",
+    metadata,
+    sa.Column("load_id", sa.String, primary_key=True),
+    sa.Column("seq", sa.BigInteger, nullable=False, unique=True),
+    sa.Column("table", sa.String, nullable=False),
+    sa.Column("file", sa.String, nullable=False),
+    sa.Column("file_hash", sa.String, nullable=False),
+    sa.Column("rows_hash", sa.String, nullable=False),
+    sa.Column("loaded_by", sa.String, nullable=False),
+    sa.Column("loaded_at", sa.DateTime, nullable=False),
+    sa.Column("history_lag_days", sa.BigInteger, nullable=False),
+    sa.Column("full", sa.Boolean, nullable=False),
+    sa.Column("through", sa.Date),
+    sa.Column("rows_new", sa.BigInteger, nullable=False),
+    sa.Column("rows_changed", sa.BigInteger, nullable=False),
+    sa.Column("rows_same", sa.BigInteger, nullable=False),
+    sa.Column("rows_retracted", sa.BigInteger, nullable=False),
+    sa.Column("undone_at", sa.DateTime),
+    sa.Column("undone_by", sa.String),
+    sa.Column("undone_reason", sa.String),
+)
+
+restated = sa.Table(
+    "restated",
+    metadata,
+    sa.Column("load_id", sa.ForeignKey("loads.load_id"), primary_key=True),
+    sa.Column("first_version", sa.BigInteger, primary_key=True),
+    sa.Column("last_version", sa.BigInteger, nullable=False),
+    sa.Column("known_given", sa.Boolean, nullable=False),
+)
+
+items = _versions("items", Items, sa.Column(LEVELS, sa.String, nullable=False))
+history = _versions("history", History)
+
+runs = _output("runs", Runs, sa.Column("content_hash", sa.String, nullable=False))
+forecasts = _output("forecasts", Forecasts)
+components = _output("components", Components)
+residual_paths = _output("residual_paths", ResidualPaths)
+weights = _output("weights", Weights)
+
+run_log = sa.Table(
+    "run_log",
+    metadata,
+    sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("run_id", sa.ForeignKey("runs.run_id"), nullable=False),
+    sa.Column("cycle", sa.Date, nullable=False),
+    sa.Column("made_at", sa.DateTime, nullable=False),
+)
+
+run_loads = sa.Table(
+    "run_loads",
+    metadata,
+    sa.Column("run_id", sa.ForeignKey("runs.run_id"), primary_key=True),
+    sa.Column("load_id", sa.ForeignKey("loads.load_id"), primary_key=True),
+)
+
+published = sa.Table(
+    "published",
+    metadata,
+    *_columns(Published),
+    sa.ForeignKeyConstraint(["run_id"], ["runs.run_id"]),
+    sqlite_with_rowid=False,
+)
+
+
+def column_dtypes(schema: type[dy.Schema]) -> dict[str, Any]:
+    """Polars type of each column of a schema, in schema order."""
+    return {name: column.dtype for name, column in schema.columns().items()}
+
+
+@dataclass(frozen=True)
+class Input:
+    """How one input table is kept.
+
+    ``first_known`` says from when the first version of a key counts as known: ``month_end``
+    (some days after the end of its month ``ds``) or ``always``. ``open_levels`` tables accept
+    further text columns, kept in ``levels``.
+    """
+
+    name: str
+    schema: type[dy.Schema]
+    table: sa.Table
+    first_known: Literal["month_end", "always"]
+    open_levels: bool = False
+
+    @property
+    def key(self) -> list[str]:
+        return self.schema.primary_key()
+
+    @property
+    def business(self) -> list[str]:
+        """Stored business columns: those of the schema, then ``levels`` when there are any."""
+        return [*self.schema.column_names(), *([LEVELS] if self.open_levels else [])]
+
+    @property
+    def dtypes(self) -> dict[str, Any]:
+        """Polars type of each business column."""
+        return column_dtypes(self.schema) | ({LEVELS: pl.String()} if self.open_levels else {})
+
+
+INPUTS = {
+    "items": Input("items", Items, items, "always", open_levels=True),
+    "history": Input("history", History, history, "month_end"),
+}
+
+OUTPUTS: dict[str, tuple[type[dy.Schema], sa.Table]] = {
+    "forecasts": (Forecasts, forecasts),
+    "components": (Components, components),
+    "residual_paths": (ResidualPaths, residual_paths),
+    "weights": (Weights, weights),
+}
+
+
+def find_input(name: str) -> Input:
+    """The input table of that name; RequestError naming the known ones when there is none."""
+    if name not in INPUTS:
+        raise RequestError(f"there is no input table {name!r}; allowed: {', '.join(INPUTS)}")
+    return INPUTS[name]

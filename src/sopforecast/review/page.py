@@ -1,0 +1,223 @@
+"""The review page of one run: one HTML file that needs nothing else and can be printed or mailed.
+
+Reads the run's forecasts, history, weights, checks and backtest as frames and writes one file. The
+layout is ``page.html.j2`` with ``page.css``; every name from the data is escaped there, and the
+page's own content policy forbids scripts and addresses.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from sopforecast.core.months import MONTHS_A_YEAR
+from sopforecast.errors import RequestError
+from sopforecast.review import account, wording
+from sopforecast.review.charts import fan_chart
+from sopforecast.review.headline import TOTAL, headline
+
+CHARTED_NODES = 24
+DEFAULT_UNIT = "units"
+
+
+def write_page(
+    path: Path,
+    *,
+    run: Mapping[str, object],
+    forecasts: pl.DataFrame,
+    node_levels: Mapping[str, str],
+    history_nodes: pl.DataFrame,
+    descriptions: Mapping[str, str],
+    checks: Sequence[tuple[str, str, str, int]],
+    weights: pl.DataFrame,
+    seconds: Mapping[str, float],
+    backtest: pl.DataFrame,
+    notes: Sequence[str] = (),
+    units: Mapping[str, str] | None = None,
+    components: pl.DataFrame | None = None,
+) -> Path:
+    """Write the review page of one run and stage.
+
+    Parameters
+    ----------
+    path : Path
+        The HTML file; replaced whole or not at all.
+    run : mapping
+        run_id, cycle (a date or ``2026-12``), horizon (months), items, known_by, seed, notes and
+        published (None, or words such as "version 1, by Ann"); name (of the company) if wanted.
+    forecasts : pl.DataFrame
+        ``Forecasts`` columns of that run and one stage.
+    node_levels : mapping
+        Node to level label, ``total`` first, levels in settings order, items labelled ``item``.
+    history_nodes : pl.DataFrame
+        unique_id, ds, y of the nodes to be drawn (total, first level, widest items) or of more.
+    descriptions : mapping
+        Node to a description; nodes may be missing.
+    checks : sequence of (name, status, sentence, count)
+        Data checks; status is ``ok``, ``warning``, ``error`` or ``skipped``, count is rows found.
+    weights : pl.DataFrame
+        segment, model, weight (share), cells (forecasts the shares were learned from).
+    seconds : mapping
+        Stage to seconds, in the order of the run.
+    backtest : pl.DataFrame
+        lead, wmape (percent), bias_percent (forecast minus actual), coverage80 (share, 0 to 1);
+        ``level`` when several levels were scored (``item`` is then shown lead by lead), ``cells``
+        to weigh the averages by. Empty when there was too little history.
+    notes : sequence of str
+        What a reader must know about this run, beside ``run["notes"]``.
+    units : mapping, optional
+        Node to its unit; "units" where missing.
+    components : pl.DataFrame, optional
+        unique_id, segment, model, reason of every item: who fell back to what, and why.
+
+    Returns
+    -------
+    Path
+        ``path``.
+
+    Raises
+    ------
+    RequestError
+        When the forecasts are empty, of several runs or stages, or of nodes without a level.
+    """
+    names = _Names(node_levels, descriptions, units or {})
+    context = {
+        **_plan_views(forecasts, history_nodes, names),
+        "run": _run_view(run, stage=str(forecasts["stage"][0])),
+        "notes": [str(note) for note in (run.get("notes"), *notes) if note],
+        "checks": account.checks_by_severity(checks),
+        "models": account.models_by_segment(weights, components),
+        "fallbacks": account.fallbacks(components),
+        "backtest": account.backtest_summary(backtest),
+        "time": account.time_spent(seconds),
+    }
+    _replace(path, _environment().get_template("page.html.j2").render(context))
+    return path
+
+
+@dataclass(frozen=True)
+class _Names:
+    """What each node is called, and in which unit it is counted."""
+
+    levels: Mapping[str, str]
+    descriptions: Mapping[str, str]
+    units: Mapping[str, str]
+
+    def of(self, node: str) -> dict[str, str]:
+        return {
+            "label": wording.node_label(node, level=self.levels[node]),
+            "description": self.descriptions.get(node) or "",
+            "unit": self.units.get(node) or DEFAULT_UNIT,
+        }
+
+
+def _run_view(run: Mapping[str, object], *, stage: str) -> dict[str, Any]:
+    cycle = run["cycle"]
+    return {
+        "name": run.get("name") or "Demand forecast",
+        "run_id": run["run_id"],
+        "cycle": wording.long_month(cycle),  # type: ignore[arg-type]
+        "stage": stage,
+        "horizon": run["horizon"],
+        "items": run["items"],
+        "known_by": wording.moment(run["known_by"]),
+        "seed": run["seed"],
+        "published": run.get("published"),
+    }
+
+
+def _plan_views(
+    forecasts: pl.DataFrame, history_nodes: pl.DataFrame, names: _Names
+) -> dict[str, Any]:
+    """The tables and charts of total, the first level and the widest items."""
+    head = headline(forecasts, node_levels=names.levels, history_nodes=history_nodes)
+    if head.totals.is_empty() or head.totals["unique_id"][0] != TOTAL:
+        raise RequestError(f"the forecasts have no node {TOTAL!r}; a page starts with it")
+    totals, widest = head.totals.to_dicts(), head.widest.to_dicts()
+    drawn = [row["unique_id"] for row in [*totals[: CHARTED_NODES + 1], *widest]]
+    chart = _chart_maker(forecasts, history_nodes, drawn, names)
+    rows = [row | names.of(row["unique_id"]) for row in totals]
+    items = [row | names.of(row["unique_id"]) for row in widest]
+    return {
+        "total": rows[0] | {"chart": chart(rows[0])},
+        "months": _month_rows(forecasts, history_nodes),
+        "rows": rows,
+        "first_level": head.first_level,
+        "families": [row | {"chart": chart(row)} for row in rows[1 : CHARTED_NODES + 1]],
+        "families_hidden": max(0, len(rows) - 1 - CHARTED_NODES),
+        "widest": [row | {"chart": chart(row)} for row in items],
+        "units": sorted({row["unit"] for row in rows}),
+        "item_units": sorted({row["unit"] for row in items}),
+        "first_month": head.totals["ds"][0],
+    }
+
+
+def _chart_maker(
+    forecasts: pl.DataFrame, history_nodes: pl.DataFrame, nodes: Sequence[str], names: _Names
+) -> Callable[[Mapping[str, Any]], Markup]:
+    """A function that draws one row of the page; the frames are cut into nodes once."""
+
+    def by_node(frame: pl.DataFrame) -> dict[str, pl.DataFrame]:
+        kept = frame.filter(pl.col("unique_id").is_in(nodes))
+        return {str(node): part for (node,), part in kept.group_by("unique_id")}
+
+    future, past = by_node(forecasts), by_node(history_nodes)
+    nothing = history_nodes.clear()
+
+    def draw(row: Mapping[str, Any]) -> Markup:
+        node, unit = row["unique_id"], row["unit"]
+        title = f"{row['label']}: history, plan and ranges in {unit} per month"
+        svg = fan_chart(past.get(node, nothing), future[node], title=title, unit=unit)
+        return Markup(svg)  # noqa: S704 - names inside were escaped where the chart was drawn
+
+    return draw
+
+
+def _month_rows(forecasts: pl.DataFrame, history_nodes: pl.DataFrame) -> list[dict[str, Any]]:
+    """Total month by month, with the actual of the same month a year before."""
+    is_total = pl.col("unique_id") == TOTAL
+    before = history_nodes.filter(is_total).select(
+        pl.col("ds").cast(pl.Date).dt.offset_by(f"{MONTHS_A_YEAR}mo"), before="y"
+    )
+    rows = forecasts.filter(is_total).join(before, on="ds", how="left", maintain_order="left")
+    against = 100.0 * (pl.col("plan") / pl.col("before") - 1.0)
+    return (
+        rows.sort("ds")
+        .with_columns(change=pl.when(pl.col("before") > 0).then(against))
+        .select("ds", "plan", "p10", "p50", "p90", "before", "change")
+        .to_dicts()
+    )
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("sopforecast", "review"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    for word in ("number", "percent", "change", "short_month", "long_month"):
+        environment.filters[word] = getattr(wording, word)
+    return environment
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write beside the file and rename: a reader sees the old page or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with beside.open("w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)

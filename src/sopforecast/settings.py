@@ -1,0 +1,282 @@
+"""What a team decides once: ``sopforecast.toml``, with the environment over it.
+
+Reads the file of a workspace and ``SOPFORECAST_*`` variables (``SOPFORECAST_SEED``,
+``SOPFORECAST_ADVANCED__DRAWS``); returns one frozen ``Settings``. Unknown keys are refused, and a
+password is accepted from the environment only.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import tomllib
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import unquote
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from sopforecast.errors import RequestError
+
+SETTINGS_FILE = "sopforecast.toml"
+ENV_PREFIX = "SOPFORECAST_"
+LONGEST_HORIZON = 60
+STORE_URL_VARIABLE = f"{ENV_PREFIX}ADVANCED__STORE_URL"
+
+# Settings that say where or how fast, or how files are read; the numbers of a run do not depend on
+# them beyond the rows they admit, and those rows are hashed themselves.
+NOT_IN_NUMBERS = ("name", "columns", "cutoff_day", "history_lag_days")
+NOT_IN_NUMBERS_HISTORY = ("negative", "unit_slip")
+NOT_IN_NUMBERS_ADVANCED = (
+    "workers",
+    "chunk_size",
+    "store_url",
+    "mlflow",
+    "id_separator",
+    "decimal",
+)
+
+
+class HistorySettings(BaseModel):
+    """How history files are read: what an empty month means, and what is refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    missing: Literal["unknown", "zero"] = "unknown"
+    negative: Literal["refuse", "net"] = "refuse"
+    unit_slip: Literal["refuse", "allow"] = "refuse"
+
+
+class AdvancedSettings(BaseModel):
+    """What most teams never touch."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    draws: int = Field(default=500, ge=50, le=20_000)
+    workers: int = Field(default=0, ge=0, le=256)
+    chunk_size: int = Field(default=250, ge=1, le=100_000)
+    models: tuple[str, ...] = ()
+    mlflow: bool = True
+    id_separator: str = Field(default="|", min_length=1, max_length=3)
+    decimal: Literal["auto", ".", ","] = "auto"
+    store_url: SecretStr | None = None
+
+
+class Settings(BaseSettings):
+    """All settings of one workspace.
+
+    Parameters
+    ----------
+    name
+        Shown on pages and in MLflow.
+    levels
+        Level labels over the items, coarse first: ``"family"`` or ``"family/region"``.
+    horizon
+        Months ahead.
+    cutoff_day
+        Last day of the first forecast month whose knowledge a cycle may use.
+    history_lag_days
+        Days after its month ends at which a history row is known.
+    columns
+        Per table, our column name -> the file's column name, or several that make up an id.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        nested_model_default_partial_update=True,
+    )
+
+    name: str = "my company"
+    levels: tuple[str, ...] = ()
+    horizon: int = Field(default=18, ge=1, le=LONGEST_HORIZON)
+    seed: int = Field(default=2026, ge=0)
+    cutoff_day: int = Field(default=15, ge=1, le=28)
+    history_lag_days: int = Field(default=5, ge=0, le=60)
+    history: HistorySettings = HistorySettings()
+    columns: dict[str, dict[str, str | tuple[str, ...]]] = {}
+    advanced: AdvancedSettings = AdvancedSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Environment over file; the file arrives as the initial values."""
+        del settings_cls, dotenv_settings, file_secret_settings
+        return (env_settings, init_settings)
+
+    def numbers(self) -> dict[str, Any]:
+        """Only the settings that can change a number of a run, as plain JSON values."""
+        values = self.model_dump(mode="json", exclude=set(NOT_IN_NUMBERS))
+        for key in NOT_IN_NUMBERS_HISTORY:
+            values["history"].pop(key)
+        for key in NOT_IN_NUMBERS_ADVANCED:
+            values["advanced"].pop(key)
+        return values
+
+    def numbers_text(self) -> str:
+        """``numbers`` as JSON with sorted keys: kept with the run, and what is hashed."""
+        return json.dumps(self.numbers(), sort_keys=True, ensure_ascii=False)
+
+    def numbers_hash(self) -> str:
+        """SHA-256 (hex) of ``numbers_text``."""
+        return hashlib.sha256(self.numbers_text().encode()).hexdigest()
+
+
+def load_settings(workspace: Path) -> Settings:
+    """Settings of a workspace.
+
+    Parameters
+    ----------
+    workspace
+        Folder that holds ``sopforecast.toml``.
+
+    Returns
+    -------
+    Settings
+
+    Raises
+    ------
+    RequestError
+        The file is missing, is not TOML, has an unknown key or a value that is not allowed, or
+        holds a password.
+    """
+    path = workspace / SETTINGS_FILE
+    values = _read_toml(path)
+    _refuse_password(values, path)
+    return make_settings(values, where=str(path))
+
+
+def make_settings(values: dict[str, Any], *, where: str = "settings") -> Settings:
+    """Settings from plain values with the environment over them; `where` names them in errors."""
+    try:
+        return Settings(**values)
+    except ValidationError as err:
+        problems = [_explain(dict(error)) for error in err.errors(include_url=False)]
+        raise RequestError(f"{where}: " + "; ".join(problems)) from None
+
+
+def level_columns(levels: Sequence[str]) -> tuple[str, ...]:
+    """The columns of items that levels are made of, each once, in settings order.
+
+    Examples
+    --------
+    >>> level_columns(["family", "family/region"])
+    ('family', 'region')
+    """
+    names = [unquote(part) for level in levels for part in level.split("/")]
+    return tuple(dict.fromkeys(names))
+
+
+def with_horizon(settings: Settings, horizon: int) -> Settings:
+    """The same settings with another horizon, in months.
+
+    Raises
+    ------
+    RequestError
+        Not 1 to ``LONGEST_HORIZON``.
+    """
+    if not 1 <= horizon <= LONGEST_HORIZON:
+        raise RequestError(f"horizon: found {horizon}; allowed: 1 to {LONGEST_HORIZON} months")
+    return settings.model_copy(update={"horizon": horizon})
+
+
+def default_settings_text(
+    *, name: str = "my company", levels: tuple[str, ...] = (), today: date | None = None
+) -> str:
+    """The settings file that ``init`` writes: 15 visible lines, the rest under ``[advanced]``."""
+    made = f", {today.isoformat()}" if today is not None else ""
+    return _TEMPLATE.format(
+        made=made,
+        name=json.dumps(name, ensure_ascii=False),
+        levels=json.dumps(list(levels), ensure_ascii=False),
+    )
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise RequestError(
+            f"{path.parent} is not a workspace: {SETTINGS_FILE} is missing; "
+            f"make one with: sopforecast init {path.parent}"
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as err:
+        raise RequestError(f"{path} cannot be read: {err}; correct that line") from None
+
+
+def _refuse_password(values: dict[str, Any], path: Path) -> None:
+    advanced = values.get("advanced")
+    url = advanced.get("store_url") if isinstance(advanced, dict) else None
+    if not isinstance(url, str) or "@" not in url:
+        return
+    user = url.split("://", 1)[-1].rsplit("@", 1)[0]
+    if ":" in user:
+        raise RequestError(
+            f"{path}: advanced.store_url holds a password; leave it out of the file and set the "
+            f"environment variable {STORE_URL_VARIABLE} instead"
+        )
+
+
+def _explain(error: dict[str, Any]) -> str:
+    """One sentence for one pydantic error, without ever repeating the value of a secret."""
+    location = [str(part) for part in error["loc"]]
+    key = ".".join(location)
+    if error["type"] == "extra_forbidden":
+        known = _known_keys(location[:-1])
+        near = difflib.get_close_matches(location[-1], known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+        return f"unknown setting {key}; {hint}"
+    found = "" if "store_url" in location else f" (found {error['input']!r})"
+    return f"{key}: {error['msg']}{found}"
+
+
+def _known_keys(section: list[str]) -> list[str]:
+    models: dict[str, type[BaseModel]] = {"history": HistorySettings, "advanced": AdvancedSettings}
+    model = models.get(section[0], Settings) if section else Settings
+    return list(model.model_fields)
+
+
+_TEMPLATE = """\
+# Settings of this workspace{made}. Unknown keys are refused. Environment: SOPFORECAST_SEED=7
+name = {name}
+levels = {levels}              # columns of items, coarse first: ["family", "family/region"]
+horizon = 18             # months ahead
+seed = 2026              # same inputs, settings and seed: same bytes
+cutoff_day = 15          # of the first forecast month; later knowledge waits for the next cycle
+history_lag_days = 5     # a month's demand is known this many days after the month ends
+
+[history]
+missing = "unknown"      # a month that is not in the file: "unknown" or "zero"
+negative = "refuse"      # demand below zero: "refuse", or "net" when returns are netted
+unit_slip = "refuse"     # a value x1000 off its item: "refuse" or "allow"
+
+[columns.history]        # ours = "yours", or several columns that make the id
+# unique_id = ["Product", "Site"]
+
+[advanced]
+# draws = 500            # sample paths a run
+# workers = 0            # 0: by portfolio size
+# chunk_size = 250       # items a worker takes at once
+# models = []            # empty: the default pool
+# mlflow = true          # mirror every cycle into mlflow.db
+# id_separator = "|"     # between the columns that make an id
+# decimal = "auto"       # mark in numbers written as text: "auto", "." or ","
+# store_url = "postgresql+psycopg://host/planning"
+#                        # with a password: only as SOPFORECAST_ADVANCED__STORE_URL
+"""

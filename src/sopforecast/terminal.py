@@ -1,0 +1,211 @@
+"""What each command says to a person: the results of ``workflow`` as a few readable lines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sopforecast.review import wording
+
+Result = Mapping[str, Any]
+
+ADDS = "The plan adds up over items and months; P10, P50 and P90 do not."
+_NAME_WIDTH = 38
+_SHOWN_ROWS = 5
+
+
+def made(result: Result) -> str:
+    """``init``."""
+    folder = result["workspace"]
+    return "\n".join(
+        [
+            f"Workspace {folder}",
+            f"  settings   {result['settings']}",
+            f"  workbook   {result['workbook']}: one sheet a table, ready to be filled in",
+            f"Next: sopforecast load {result['workbook']} -w {folder}",
+        ]
+    )
+
+
+def loaded(result: Result) -> str:
+    """``load``."""
+    lines = []
+    for load in result["loads"]:
+        if load["already_loaded"]:
+            lines.append(f"{load['file']}: loaded before as {load['load_id']}; nothing changed")
+            continue
+        counts = [
+            f"{load[key]:,} {word}"
+            for key, word in (
+                ("rows_new", "new"),
+                ("rows_changed", "changed"),
+                ("rows_same", "unchanged"),
+                ("rows_retracted", "retracted"),
+            )
+            if load[key]
+        ]
+        lines.append(f"{load['file']} -> {load['table']}: {', '.join(counts) or 'no rows'}")
+        if load["partial_rows"]:
+            after = f"{load['partial_rows']:,} rows after {load['through']}"
+            lines.append(f"  {after}: kept as partial, never fitted")
+        lines += [f"  note: {note}" for note in load["notes"]]
+        load_id = load["load_id"]
+        lines.append(f"  load id {load_id}; sopforecast undo {load_id} takes it back")
+    return "\n".join(lines)
+
+
+def undone(result: Result) -> str:
+    """``undo``."""
+    return f"{result['load_id']} is undone: {result['rows']:,} rows closed, nothing deleted"
+
+
+def checked(result: Result) -> str:
+    """``check``: what needs action first, each with its first rows."""
+    lines = []
+    for entry in result["checks"]:
+        if entry["status"] in ("ok", "skipped"):
+            continue
+        lines.append(f"{entry['status']:<8}{entry['check']}: {entry['sentence']}")
+        for row in entry["first"][:_SHOWN_ROWS]:
+            lines.append("          " + ", ".join(f"{key} {row[key]}" for key in row))
+        if entry["rows"] > _SHOWN_ROWS:
+            lines.append(f"          ... and {entry['rows'] - _SHOWN_ROWS} more")
+    lines.append(_check_counts(result["check_counts"]))
+    return "\n".join(lines)
+
+
+def ran(result: Result) -> str:
+    """``run``: the headline, then what a planner must know about how it came about."""
+    size = f"{result['items']:,} items, {result['horizon']} months"
+    head = f"{size}, known by {result['known_by']} UTC"
+    if result["stands"]:
+        opening = f"Same inputs: run {result['run_id']} of cycle {result['cycle']} stands ({head})"
+    else:
+        opening = f"Run {result['run_id']} of cycle {result['cycle']}: {head}"
+    lines = [opening, "", *_headline(result), "", ADDS]
+    lines += [f"Note: {note}" for note in result["notes"]]
+    lines += [f"{row['status'].capitalize()}: {row['sentence']}" for row in result["checks"]]
+    lines.append(_check_counts(result["check_counts"]))
+    lines += _fallbacks(result["fallbacks"])
+    if result["seconds"]:
+        spent = ", ".join(f"{stage} {value:.1f}" for stage, value in result["seconds"].items())
+        lines.append(f"Seconds: {spent}; together {sum(result['seconds'].values()):.1f}")
+    if result["page"]:
+        lines.append(f"Review page: {result['page']}")
+    if result["published_run"] is None:
+        lines.append(f"Not published yet: sopforecast publish --cycle {result['cycle']}")
+    elif result["published_run"] != result["run_id"]:
+        lines.append(f"Published for {result['cycle']} is another run: {result['published_run']}")
+    return "\n".join(lines)
+
+
+def demonstrated(result: Result) -> str:
+    """``demo``."""
+    lines = [*result["said_openly"], "", ran(result), published(result["published"])]
+    lines.append(f"Next: sopforecast export forecasts plan.xlsx -w {result['workspace']}")
+    return "\n".join(lines)
+
+
+def published(result: Result) -> str:
+    """``publish``."""
+    text = (
+        f"Published for cycle {result['cycle']}: {result['stage']} of run {result['run_id']}, "
+        f"version {result['version']}, by {result['by']}"
+    )
+    replaced = result["replaced_run"]
+    return f"{text}; it replaces {replaced}" if replaced else text
+
+
+def exported(result: Result) -> str:
+    """``export``."""
+    of = f" of run {result['run_id']} ({result['stage']})" if result["run_id"] else ""
+    lines = [f"{result['rows']:,} rows of {result['table']}{of} -> {result['file']}"]
+    return "\n".join([*lines, ADDS] if result["table"] == "forecasts" else lines)
+
+
+def told(result: Result) -> str:
+    """``status``."""
+    lines = [f"{result['name']} in {result['workspace']}, store {result['store']}"]
+    history = result["history"]
+    if history["items"]:
+        lines.append(
+            f"History: {history['items']:,} items, {history['first']} to {history['last']}, "
+            f"{history['rows']:,} rows"
+        )
+    else:
+        lines.append("History: nothing loaded yet")
+    lines += ["", "Loads"]
+    for load in result["loads"]:
+        state = f"  undone {load['undone_at']}" if load["undone_at"] else ""
+        what = f"{load['table']:<8} {load['file']}{state}"
+        lines.append(f"  {load['load_id']}  {load['loaded_at']}  {what}")
+    lines += ["", "Runs"]
+    lines += [
+        f"  {run['cycle']}  {run['run_id']}  {run['created_at']}  {run['items']:,} items"
+        for run in result["runs"]
+    ]
+    lines += ["", "Published"]
+    lines += [
+        f"  {row['cycle']}  {row['run_id']}  {row['stage']}  version {row['version']}, "
+        f"by {row['by']}, {row['at']}"
+        for row in result["published"]
+    ]
+    return "\n".join(lines)
+
+
+def _headline(result: Result) -> list[str]:
+    totals, widest = result["headline"]["totals"], result["headline"]["widest"]
+    month = wording.short_month(totals[0]["ds"])
+    heads = (f"{month}", "plan", "P10", "P50", "P90", "next 12", "on last 12")
+    rows = [
+        (row["label"], *_range(row), wording.number(row["plan_12"]),
+         wording.change(row["change_12_percent"]))
+        for row in totals
+    ]  # fmt: skip
+    lines = _table(heads, rows)
+    if widest:
+        heads = (f"Widest ranges, {month}", *heads[1:5], "width 3 mo.", "of plan")
+        rows = [
+            (row["label"], *_range(row), wording.number(row["width_3"]),
+             wording.percent(row["width_percent"]))
+            for row in widest
+        ]  # fmt: skip
+        lines += ["", *_table(heads, rows)]
+    return lines
+
+
+def _range(row: Result) -> tuple[str, ...]:
+    return tuple(wording.number(row[key]) for key in ("plan", "p10", "p50", "p90"))
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """First column left, the others right; a long name is cut, not wrapped."""
+    cut = [[_cut(row[0]), *row[1:]] for row in [heads, *rows]]
+    widths = [max(len(row[column]) for row in cut) for column in range(len(heads))]
+    return [
+        "  ".join(
+            text.ljust(width) if column == 0 else text.rjust(width)
+            for column, (text, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in cut
+    ]
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= _NAME_WIDTH else name[: _NAME_WIDTH - 1] + "…"
+
+
+def _check_counts(counts: Mapping[str, int]) -> str:
+    said = [f"{counts[status]} {status}" for status in ("error", "warning", "skipped", "ok")
+            if counts.get(status)]  # fmt: skip
+    return f"Checks: {', '.join(said) or 'none'}"
+
+
+def _fallbacks(fallbacks: Sequence[Result]) -> list[str]:
+    if not fallbacks:
+        return ["Fallbacks: none"]
+    return [
+        f"Fallback: {row['items']:,} items on {row['model']}: {row['reason']} "
+        f"({', '.join(row['named'])}{', ...' if row['items'] > len(row['named']) else ''})"
+        for row in fallbacks
+    ]

@@ -1,0 +1,194 @@
+"""Stores to test against: SQLite in a file, and PostgreSQL when its programs are installed.
+
+The PostgreSQL server is made for the test session in a temporary folder and listens on a Unix
+socket in that folder only.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import struct
+import subprocess
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import dataframely as dy
+import polars as pl
+import pytest
+import sqlalchemy as sa
+
+from sopforecast.core.tables import Components, Forecasts, ResidualPaths, Weights
+from sopforecast.planning_store.store import Store, open_store
+
+
+def _programs() -> Path | None:
+    """The folder of initdb and pg_ctl, on the path or where Debian puts it."""
+    found = shutil.which("pg_ctl")
+    if found:
+        return Path(found).resolve().parent
+    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda p: int(p.parent.name))
+    return folders[-1] if folders else None
+
+
+class _Server:
+    """One server of the session; PostgreSQL refuses to run as root, so root lends it a user."""
+
+    def __init__(self, programs: Path) -> None:
+        self.programs = programs
+        self.folder = Path(tempfile.mkdtemp(prefix="sopf-pg-"))
+        self.user = "postgres" if os.geteuid() == 0 else None
+        if self.user:
+            shutil.chown(self.folder, self.user, self.user)
+
+    def _run(self, program: str, *arguments: str) -> None:
+        subprocess.run(
+            [str(self.programs / program), *arguments],
+            check=True,
+            user=self.user,
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=120,
+        )
+
+    def start(self) -> None:
+        data = str(self.folder / "data")
+        self._run("initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "-N")
+        options = f"-c listen_addresses='' -c unix_socket_directories={self.folder} -c fsync=off"
+        log = str(self.folder / "log")
+        self._run("pg_ctl", "-D", data, "-o", options, "-l", log, "-w", "-t", "60", "start")
+
+    def stop(self) -> None:
+        self._run("pg_ctl", "-D", str(self.folder / "data"), "-m", "immediate", "-w", "stop")
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def new_database(self) -> str:
+        name = f"plan_{uuid.uuid4().hex[:12]}"
+        admin = sa.create_engine(self.url("postgres"), isolation_level="AUTOCOMMIT")
+        with admin.connect() as connection:
+            connection.exec_driver_sql(f"CREATE DATABASE {name}")
+        admin.dispose()
+        return self.url(name)
+
+    def url(self, database: str) -> str:
+        return f"postgresql+psycopg://postgres@/{database}?host={self.folder}"
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[_Server]:
+    pytest.importorskip("psycopg", reason="psycopg is not installed: pip install -e '.[postgres]'")
+    programs = _programs()
+    if programs is None:
+        pytest.skip("no pg_ctl: apt-get install postgresql")
+    if os.geteuid() == 0 and "postgres" not in {entry.pw_name for entry in pwd.getpwall()}:
+        pytest.skip("PostgreSQL does not run as root and there is no user postgres")
+    server = _Server(programs)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where an empty store may be made, on each engine."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'planning.db'}"
+    return request.getfixturevalue("postgres").new_database()
+
+
+@pytest.fixture
+def store(store_url: str) -> Iterator[Store]:
+    opened = open_store(store_url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def new_store(tmp_path: Path) -> Iterator[Callable[[], Store]]:
+    """Make further empty SQLite stores."""
+    made: list[Store] = []
+
+    def make() -> Store:
+        made.append(open_store(tmp_path / f"more{len(made)}.db"))
+        return made[-1]
+
+    yield make
+    for opened in made:
+        opened.close()
+
+
+@pytest.fixture(scope="session")
+def run_parts() -> Callable[..., dict[str, Any]]:
+    """Arguments of save_run for a small run: two items, two months, made-up numbers."""
+
+    def whole(schema: type[dy.Schema], rows: list[dict[str, Any]]) -> pl.DataFrame:
+        """Rows with every column but run_id; what they do not name is null, 0 or empty."""
+        columns = {name: c for name, c in schema.columns().items() if name != "run_id"}
+        empty = {pl.Float64: 0.0, pl.Int64: 0, pl.String: "", pl.Binary: b""}
+        blank = {n: None if c.nullable else empty.get(type(c.dtype)) for n, c in columns.items()}
+        types = {name: column.dtype for name, column in columns.items()}
+        return pl.DataFrame([blank | row for row in rows], schema=types)
+
+    def make(run_id: str, *, cycle: date = date(2026, 12, 1), shift: float = 0.0) -> dict[str, Any]:
+        months = [cycle, date(cycle.year + cycle.month // 12, cycle.month % 12 + 1, 1)]
+        cells = [
+            {
+                "cycle": cycle,
+                "stage": stage,
+                "unique_id": item,
+                "ds": month,
+                "lead": lead,
+                "plan": 10.0 * lead + shift,
+                "mean": 10.25 * lead + shift,
+                **{f"p{q:02d}": q / 8 + shift for q in (5, 10, 25, 50, 75, 90, 95)},
+            }
+            for stage in ("naive", "statistical")
+            for item in ("A", "B|ü")
+            for lead, month in enumerate(months, start=1)
+        ]
+        blob = struct.pack("<2d", 0.1, -1e-300)
+        components = [
+            {"unique_id": "A", "kind": "paths", "segment": "smooth", "model": "DOT"},
+            {"unique_id": "B|ü", "kind": "counts", "segment": "sparse", "model": "SBA"},
+        ]
+        more = {"step": 1.0, "centre": blob, "reason": None}
+        run = {
+            "run_id": run_id,
+            "cycle": cycle,
+            "horizon": 2,
+            "known_by": datetime(2026, 12, 15),
+            "seed": 2026,
+            "draws": 500,
+            "code_version": "0.1.0",
+            "input_hash": "in",
+            "settings_hash": "set",
+            "settings": "",
+            "levels": "[]",
+            "items": 2,
+            "notes": "",
+            "created_at": datetime(2026, 12, 15, 9),
+        }
+        return {
+            "run": run,
+            "forecasts": whole(Forecasts, cells),
+            "components": whole(Components, [row | more for row in components]),
+            "residual_paths": whole(
+                ResidualPaths,
+                [{"part": "own:smooth", "origin": k, "donor": "A", "path": blob} for k in (0, 1)],
+            ),
+            "weights": whole(
+                Weights, [{"segment": "smooth", "model": "DOT", "weight": 1.0, "cells": 18}]
+            ),
+            "loads_used": [],
+        }
+
+    return make

@@ -1,0 +1,124 @@
+"""Settings: the file, the environment over it, and what is refused."""
+
+from __future__ import annotations
+
+import tomllib
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from sopforecast.errors import RequestError
+from sopforecast.settings import (
+    SETTINGS_FILE,
+    Settings,
+    default_settings_text,
+    load_settings,
+    make_settings,
+)
+
+
+def _write(folder: Path, text: str) -> Path:
+    (folder / SETTINGS_FILE).write_text(text, encoding="utf-8")
+    return folder
+
+
+def test_the_written_file_says_the_defaults(tmp_path: Path) -> None:
+    written = load_settings(_write(tmp_path, default_settings_text()))
+    assert written.model_dump(exclude={"columns"}) == Settings().model_dump(exclude={"columns"})
+
+
+def test_fifteen_visible_lines_and_every_advanced_key_is_shown() -> None:
+    visible, advanced = default_settings_text(today=date(2026, 11, 1)).split("[advanced]\n")
+    assert len(visible.strip().splitlines()) == 15
+    shown = {line[2:].split(" ")[0] for line in advanced.splitlines() if line.startswith("# ")}
+    assert shown >= set(type(Settings().advanced).model_fields)
+
+
+def test_commented_lines_are_valid_when_uncommented() -> None:
+    lines = default_settings_text().split("\n")[1:]
+    values = [line.removeprefix("# ") if " = " in line else line for line in lines]
+    settings = make_settings(tomllib.loads("\n".join(values)))
+    assert settings.columns == {"history": {"unique_id": ("Product", "Site")}}
+
+
+def test_names_with_quotes_survive_the_file() -> None:
+    text = default_settings_text(name='Acme "north" \\ süd', levels=("family", "family/region"))
+    settings = make_settings(tomllib.loads(text))
+    assert settings.name == 'Acme "north" \\ süd'
+    assert settings.levels == ("family", "family/region")
+
+
+def test_environment_wins_over_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOPFORECAST_SEED", "7")
+    monkeypatch.setenv("SOPFORECAST_ADVANCED__DRAWS", "100")
+    settings = load_settings(_write(tmp_path, "seed = 1\n[advanced]\nworkers = 2\n"))
+    assert (settings.seed, settings.advanced.draws, settings.advanced.workers) == (7, 100, 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("horizn = 12", "unknown setting horizn; did you mean horizon?"),
+        ("[advanced]\ndrwas = 3", "unknown setting advanced.drwas; did you mean draws?"),
+        ("[history]\nwhatever = 3", "known: missing, negative, unit_slip"),
+        ("horizon = 0", "horizon: Input should be greater than or equal to 1 (found 0)"),
+        ('[history]\nmissing = "maybe"', "'unknown' or 'zero'"),
+        ("seed = ", "cannot be read"),
+    ],
+)
+def test_refused_with_what_to_do(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(RequestError) as refused:
+        load_settings(_write(tmp_path, text))
+    assert said in str(refused.value)
+    assert SETTINGS_FILE in str(refused.value)
+
+
+def test_a_folder_without_settings_names_init(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="sopforecast init"):
+        load_settings(tmp_path)
+
+
+def test_a_password_in_the_file_is_refused_and_never_repeated(tmp_path: Path) -> None:
+    text = '[advanced]\nstore_url = "postgresql+psycopg://me:hunter2@host/db"\n'
+    with pytest.raises(RequestError) as refused:
+        load_settings(_write(tmp_path, text))
+    assert "SOPFORECAST_ADVANCED__STORE_URL" in str(refused.value)
+    assert "hunter2" not in str(refused.value)
+
+
+def test_a_password_from_the_environment_stays_out_of_sight(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOPFORECAST_ADVANCED__STORE_URL", "postgresql://me:hunter2@host/db")
+    settings = load_settings(_write(tmp_path, ""))
+    assert settings.advanced.store_url is not None
+    assert settings.advanced.store_url.get_secret_value().endswith("hunter2@host/db")
+    assert "hunter2" not in repr(settings) + settings.numbers_text()
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"name": "other"},
+        {"advanced": {"workers": 4, "chunk_size": 7, "mlflow": False}},
+        {"columns": {"history": {"y": "Qty"}}},
+    ],
+)
+def test_how_fast_and_where_does_not_change_the_hash(values: dict[str, object]) -> None:
+    assert make_settings(values).numbers_hash() == Settings().numbers_hash()
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"seed": 1},
+        {"horizon": 12},
+        {"levels": ["family"]},
+        {"history": {"missing": "zero"}},
+        {"advanced": {"draws": 400}},
+        {"advanced": {"models": ["naive"]}},
+    ],
+)
+def test_what_changes_numbers_changes_the_hash(values: dict[str, object]) -> None:
+    assert make_settings(values).numbers_hash() != Settings().numbers_hash()
