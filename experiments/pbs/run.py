@@ -20,7 +20,7 @@ import polars as pl
 
 from sopforecast.baseline.cleanse import cleanse
 from sopforecast.baseline.forecast import forecast_baseline
-from sopforecast.baseline.panel import item_panel, node_panel
+from sopforecast.baseline.panel import item_panel, node_panel, since_launch
 from sopforecast.baseline.segment import segment
 from sopforecast.baseline.simulate import Pools, draw_nodes
 from sopforecast.core.draws import mean_view, quantile_view
@@ -57,8 +57,10 @@ def score_origin(
     )
     known = cleansed.select(pl.col("unique_id").unique()).join(master, on="unique_id")
     hierarchy = build_hierarchy(known, levels=LEVELS)
-    panel = node_panel(item_panel(cleansed, hierarchy.items, last_month=last_month), hierarchy)
-    segments = dict(segment(cleansed).select("unique_id", "segment").iter_rows())
+    found = segment(cleansed)
+    launched = since_launch(cleansed, found)
+    panel = node_panel(item_panel(launched, hierarchy.items, last_month=last_month), hierarchy)
+    segments = dict(found.select("unique_id", "segment").iter_rows())
     with open_executor(workers, 60) as executor:
         baseline = forecast_baseline(
             panel,

@@ -54,7 +54,14 @@ class Common:
 
 
 @app.command(sort_key=1)
-def init(folder: Path, /, *, name: str | None = None, common: Common = Common()) -> int:
+def init(
+    folder: Path,
+    /,
+    *,
+    name: str | None = None,
+    level: Annotated[tuple[str, ...], Parameter(negative=())] = (),
+    common: Common = Common(),
+) -> int:
     """Make a workspace: settings, an empty store and a workbook with one sheet a table.
 
     Parameters
@@ -63,10 +70,12 @@ def init(folder: Path, /, *, name: str | None = None, common: Common = Common())
         New or existing folder without a workspace.
     name
         Of the company or portfolio, shown on pages.
+    level
+        A level above the items, coarse first: --level family --level family/region.
     """
     from sopforecast import terminal, workflow
 
-    return _say(workflow.init(folder, name=name), common, terminal.made)
+    return _say(workflow.init(folder, name=name, levels=level), common, terminal.made)
 
 
 @app.command(sort_key=2)

@@ -25,14 +25,13 @@ from sopforecast.baseline.components import (
 )
 from sopforecast.baseline.forecast import Baseline, forecast_baseline
 from sopforecast.baseline.lifecycle import months_without_demand
-from sopforecast.baseline.panel import Panel, item_panel, node_panel
+from sopforecast.baseline.panel import item_panel, node_panel, since_launch
 from sopforecast.baseline.record import backtest_by_lead
 from sopforecast.baseline.segment import segment
-from sopforecast.baseline.simulate import Pools, view_chunk
-from sopforecast.core.draws import QUANTILES, additive_plan, quantile_view
-from sopforecast.core.executor import Executor, map_chunks, open_executor
+from sopforecast.baseline.views import history_frame, naive_frame, statistical_frame
+from sopforecast.core.executor import Executor, open_executor
 from sopforecast.core.hierarchy import Hierarchy, build_hierarchy
-from sopforecast.core.months import add_months, month_range
+from sopforecast.core.months import add_months
 from sopforecast.errors import RequestError
 from sopforecast.settings import Settings
 
@@ -121,14 +120,16 @@ def run_cycle(
                 f"no item has a known month of demand up to {last_month:%Y-%m}; load history first"
             )
         hierarchy = _hierarchy(cleansed, items, settings.levels)
-        segments = _segments(cleansed, hierarchy)
-        panel = node_panel(item_panel(cleansed, hierarchy.items, last_month=last_month), hierarchy)
+        segments = segment(cleansed)
+        launched = since_launch(cleansed, segments)
+        panel = node_panel(item_panel(launched, hierarchy.items, last_month=last_month), hierarchy)
+        by_item = dict(segments.select("unique_id", "segment").iter_rows())
     with _executor(settings, len(hierarchy.items)) as executor:
         with clock.stage("forecast"):
             baseline = forecast_baseline(
                 panel,
                 hierarchy,
-                segments,
+                tuple(by_item[item] for item in hierarchy.items),
                 horizon=settings.horizon,
                 seed=settings.seed,
                 executor=executor,
@@ -137,9 +138,17 @@ def run_cycle(
             )
         baseline, ended = _end_of_life(baseline, items, cycle, settings.horizon)
         with clock.stage("draw"):
-            statistical = _statistical(baseline, hierarchy, cycle, settings, executor, clock)
+            statistical = statistical_frame(
+                baseline,
+                hierarchy,
+                cycle=cycle,
+                seed=settings.seed,
+                draws=settings.advanced.draws,
+                executor=executor,
+                on_share=lambda share: clock.tell("draw", share),
+            )
     with clock.stage("view"):
-        naive = _naive(baseline, hierarchy, cycle)
+        naive = naive_frame(baseline, hierarchy, cycle=cycle)
         result = CycleResult(
             forecasts=pl.concat([naive, statistical]),
             components=components_frame(baseline),
@@ -149,7 +158,7 @@ def run_cycle(
             checks=tuple(checks),
             notes=(*baseline.notes, *ended),
             seconds=clock.seconds,
-            history_nodes=_history_frame(panel),
+            history_nodes=history_frame(panel),
             backtest=backtest_by_lead(baseline, len(hierarchy.aggregates)),
         )
     return result
@@ -193,12 +202,6 @@ def _hierarchy(
     return build_hierarchy(known, levels=levels)
 
 
-def _segments(cleansed: pl.DataFrame, hierarchy: Hierarchy) -> tuple[str, ...]:
-    found = segment(cleansed)
-    by_item = dict(zip(found["unique_id"], found["segment"], strict=True))
-    return tuple(by_item[item] for item in hierarchy.items)
-
-
 def _end_of_life(
     baseline: Baseline, items: pl.DataFrame | None, cycle: date, horizon: int
 ) -> tuple[Baseline, tuple[str, ...]]:
@@ -217,116 +220,3 @@ def _end_of_life(
     count = int(closed.any(axis=1).sum())
     note = f"{count} items have months before their launch or after their end: zero there"
     return replace(baseline, models=tuple(models), reasons=tuple(why)), (note,)
-
-
-def _statistical(
-    baseline: Baseline,
-    hierarchy: Hierarchy,
-    cycle: date,
-    settings: Settings,
-    executor: Executor,
-    clock: _Clock,
-) -> pl.DataFrame:
-    """Draw every item chunk by chunk, keep views and the draws of the aggregates."""
-    draws, horizon = settings.advanced.draws, settings.horizon
-    ranges = baseline.ranges
-    pools = Pools(
-        tuple(pool.paths for pool in ranges.common),
-        {name: pool.paths for name, pool in ranges.own.items()},
-    )
-    done = 0
-
-    def on_done(count: int) -> None:
-        nonlocal done
-        done += count
-        clock.tell("draw", done / len(baseline.models))
-
-    views = map_chunks(
-        view_chunk,
-        baseline.models,
-        pools,
-        hierarchy,
-        settings.seed,
-        draws,
-        executor=executor,
-        on_done=on_done,
-    )
-    sums = np.zeros((draws, len(hierarchy.aggregates), horizon))
-    for view in views:
-        sums[:, view.touched] += view.sums
-    item_mean = np.concatenate([view.mean for view in views])
-    item_quantiles = np.concatenate([view.quantiles for view in views], axis=1)
-    steps = np.array([model.step for model in baseline.models])
-    plan = additive_plan(item_mean, steps)
-    of_sums = quantile_view(sums)
-    quantiles = np.concatenate(
-        [np.stack([of_sums[label] for label, _ in QUANTILES]), item_quantiles], axis=1
-    )
-    return _forecast_frame(
-        "statistical",
-        hierarchy,
-        cycle,
-        plan=np.concatenate([hierarchy.aggregate(plan), plan]),
-        mean=np.concatenate([sums.sum(axis=0) / draws, item_mean]),
-        quantiles=quantiles,
-    )
-
-
-def _naive(baseline: Baseline, hierarchy: Hierarchy, cycle: date) -> pl.DataFrame:
-    """Seasonal naive of the items and their sums: the stage value is measured against."""
-    paths = np.maximum(baseline.fitted.naive[len(hierarchy.aggregates) :], 0.0)
-    steps = np.array([model.step for model in baseline.models])
-    plan = additive_plan(paths, steps)
-    return _forecast_frame(
-        "naive",
-        hierarchy,
-        cycle,
-        plan=np.concatenate([hierarchy.aggregate(plan), plan]),
-        mean=np.concatenate([hierarchy.aggregate(paths), paths]),
-        quantiles=None,
-    )
-
-
-def _forecast_frame(
-    stage: str,
-    hierarchy: Hierarchy,
-    cycle: date,
-    *,
-    plan: np.ndarray,
-    mean: np.ndarray,
-    quantiles: np.ndarray | None,
-) -> pl.DataFrame:
-    """Arrays (N, H), and quantiles (Q, N, H), as rows of ``Forecasts`` without ``run_id``."""
-    nodes, horizon = plan.shape
-    months = month_range(cycle, horizon)
-    values = {
-        label: pl.Series([None], dtype=pl.Float64).new_from_index(0, plan.size)
-        if quantiles is None
-        else quantiles[k].ravel()
-        for k, (label, _) in enumerate(QUANTILES)
-    }
-    return pl.DataFrame(
-        {
-            "cycle": pl.Series([cycle]).new_from_index(0, plan.size),
-            "stage": pl.Series([stage]).new_from_index(0, plan.size),
-            "unique_id": np.repeat(np.array(hierarchy.nodes, dtype=object), horizon).tolist(),
-            "ds": months * nodes,
-            "lead": np.tile(np.arange(1, horizon + 1), nodes),
-            "plan": plan.ravel(),
-            "mean": mean.ravel(),
-            **values,
-        }
-    )
-
-
-def _history_frame(panel: Panel) -> pl.DataFrame:
-    width = panel.y.shape[1]
-    months = month_range(add_months(panel.last_month, 1 - width), width)
-    frame = pl.DataFrame(
-        {
-            "unique_id": np.repeat(np.array(panel.nodes, dtype=object), width).tolist(),
-            "ds": months * len(panel.nodes),
-            "y": panel.scored.ravel(),
-        }
-    )
-    return frame.filter(pl.col("y").is_not_nan())

@@ -22,7 +22,7 @@ from sopforecast.settings import SETTINGS_FILE
 from sopforecast.workflow.clock import utc_now
 from sopforecast.workspace import Workspace, init_workspace, open_workspace
 
-NAME = "demo: M3 industrial portfolio"
+NAME = "Demo: M3 industrial series, calendars moved"
 LEVELS = ("family", "region", "family/region")
 SHORTEST_MONTHS = 60
 LONGEST_MONTHS = 96
@@ -133,7 +133,6 @@ def run_demo(
         "published": published,
         "published_run": published["run_id"],
         "said_openly": said,
-        "workspace": str(folder),
     }
 
 

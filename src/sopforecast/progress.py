@@ -65,10 +65,12 @@ class _PlainLines:
 
     def __call__(self, stage: str, done: float) -> None:
         now = time.monotonic()
+        seen = stage in self._started
         start = self._started.setdefault(stage, now)
         told = self._told.setdefault(stage, 0.0)
         if told >= 1.0 or done < min(told + PLAIN_STEP, 1.0):
             return
         self._told[stage] = done
-        state = f"done in {now - start:.1f} s" if done >= 1.0 else f"{done:.0%}"
+        took = f" in {now - start:.1f} s" if seen else ""
+        state = f"done{took}" if done >= 1.0 else f"{done:.0%}"
         print(f"{stage}: {state}", file=self._out, flush=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from sopforecast.review import wording
 Result = Mapping[str, Any]
 
 ADDS = "The plan adds up over items and months; P10, P50 and P90 do not."
-_NAME_WIDTH = 38
+NUMBERS_WIDTH = 64
 _SHOWN_ROWS = 5
 
 
@@ -22,7 +23,8 @@ def made(result: Result) -> str:
             f"Workspace {folder}",
             f"  settings   {result['settings']}",
             f"  workbook   {result['workbook']}: one sheet a table, ready to be filled in",
-            f"Next: sopforecast load {result['workbook']} -w {folder}",
+            f"Next: fill the workbook in, then sopforecast load {result['workbook']} -w {folder}",
+            f"   or load a file of your own: sopforecast load history FILE -w {folder}",
         ]
     )
 
@@ -93,7 +95,8 @@ def ran(result: Result) -> str:
     if result["page"]:
         lines.append(f"Review page: {result['page']}")
     if result["published_run"] is None:
-        lines.append(f"Not published yet: sopforecast publish --cycle {result['cycle']}")
+        where = "" if result["workspace"] == "." else f" -w {result['workspace']}"
+        lines.append(f"Not published yet: sopforecast publish --cycle {result['cycle']}{where}")
     elif result["published_run"] != result["run_id"]:
         lines.append(f"Published for {result['cycle']} is another run: {result['published_run']}")
     return "\n".join(lines)
@@ -134,17 +137,17 @@ def told(result: Result) -> str:
         )
     else:
         lines.append("History: nothing loaded yet")
-    lines += ["", "Loads"]
+    lines += ["", "Loads" if result["loads"] else "Loads: none yet"]
     for load in result["loads"]:
         state = f"  undone {load['undone_at']}" if load["undone_at"] else ""
         what = f"{load['table']:<8} {load['file']}{state}"
         lines.append(f"  {load['load_id']}  {load['loaded_at']}  {what}")
-    lines += ["", "Runs"]
+    lines += ["", "Runs" if result["runs"] else "Runs: none yet"]
     lines += [
         f"  {run['cycle']}  {run['run_id']}  {run['created_at']}  {run['items']:,} items"
         for run in result["runs"]
     ]
-    lines += ["", "Published"]
+    lines += ["", "Published" if result["published"] else "Published: nothing yet"]
     lines += [
         f"  {row['cycle']}  {row['run_id']}  {row['stage']}  version {row['version']}, "
         f"by {row['by']}, {row['at']}"
@@ -154,45 +157,47 @@ def told(result: Result) -> str:
 
 
 def _headline(result: Result) -> list[str]:
+    """Total and families, then the least certain items, in columns of one width."""
     totals, widest = result["headline"]["totals"], result["headline"]["widest"]
     month = wording.short_month(totals[0]["ds"])
-    heads = (f"{month}", "plan", "P10", "P50", "P90", "next 12", "on last 12")
-    rows = [
-        (row["label"], *_range(row), wording.number(row["plan_12"]),
-         wording.change(row["change_12_percent"]))
+    heads = ("plan", "P10", "P50", "P90")
+    rows: list[tuple[str, ...]] = [(month, *heads, "next 12", "on last 12")]
+    rows += [
+        _row(row, wording.number(row["plan_12"]), wording.change(row["change_12_percent"]))
         for row in totals
-    ]  # fmt: skip
-    lines = _table(heads, rows)
-    if widest:
-        heads = (f"Widest ranges, {month}", *heads[1:5], "width 3 mo.", "of plan")
-        rows = [
-            (row["label"], *_range(row), wording.number(row["width_3"]),
-             wording.percent(row["width_percent"]))
-            for row in widest
-        ]  # fmt: skip
-        lines += ["", *_table(heads, rows)]
-    return lines
+    ]
+    rows.append((f"Widest ranges, {month}", *heads, "width 3 mo.", "of plan"))
+    rows += [
+        _row(row, wording.number(row["width_3"]), wording.percent(row["width_percent"]))
+        for row in widest
+    ]
+    lines = _table(rows)
+    cut = 1 + len(totals)
+    return [*lines[:cut], "", *lines[cut:]] if widest else lines[:cut]
 
 
-def _range(row: Result) -> tuple[str, ...]:
-    return tuple(wording.number(row[key]) for key in ("plan", "p10", "p50", "p90"))
+def _row(row: Result, *more: str) -> tuple[str, ...]:
+    width = _name_width()
+    name = row["label"] if len(row["label"]) <= width else row["label"][: width - 1] + "…"
+    return (name, *(wording.number(row[key]) for key in ("plan", "p10", "p50", "p90")), *more)
 
 
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """First column left, the others right; a long name is cut, not wrapped."""
-    cut = [[_cut(row[0]), *row[1:]] for row in [heads, *rows]]
-    widths = [max(len(row[column]) for row in cut) for column in range(len(heads))]
+def _name_width() -> int:
+    """Room for names beside the numbers; in a log file there is plenty."""
+    columns = shutil.get_terminal_size(fallback=(120, 24)).columns
+    return min(max(columns - NUMBERS_WIDTH, 20), 44)
+
+
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """First column left, the others right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(
             text.ljust(width) if column == 0 else text.rjust(width)
             for column, (text, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in cut
+        )
+        for row in rows
     ]
-
-
-def _cut(name: str) -> str:
-    return name if len(name) <= _NAME_WIDTH else name[: _NAME_WIDTH - 1] + "…"
 
 
 def _check_counts(counts: Mapping[str, int]) -> str:

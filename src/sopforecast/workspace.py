@@ -97,7 +97,7 @@ def init_workspace(
     RequestError
         There is a workspace already, or `path` is a file.
     """
-    from sopforecast.planning_store.workbook import write_workbook
+    from sopforecast.intake.workbook import write_workbook
 
     if (path / SETTINGS_FILE).exists():
         raise RequestError(f"{path} already holds a workspace; nothing was changed")

@@ -57,6 +57,7 @@ def _history(texts: list[str]) -> pl.DataFrame:
             "retracted": [False] * n,
             "load_id": ["L0001"] * n,
             "loaded_by": ["me"] * n,
+            "said": [True] * n,
         }
     )
 

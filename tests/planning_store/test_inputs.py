@@ -174,16 +174,38 @@ def test_undo_gives_back_the_rows_of_before_byte_for_byte(store: Store) -> None:
         assert_frame_equal(admitted(store, "history", known_by=moment), frame, check_exact=True)
 
 
-def test_undo_deletes_nothing(store: Store) -> None:
+def test_undo_closes_rows_and_deletes_nothing(store: Store) -> None:
     _fill(store)
-    with store.reading() as connection:
-        rows = connection.execute(sa.select(schema.history).order_by("version_id")).all()
+    content = [c for c in schema.history.c if c.name != "closed_by"]
+
+    def rows(*columns: Any) -> list[Any]:
+        with store.reading() as connection:
+            return connection.execute(sa.select(*columns).order_by("version_id")).all()
+
+    before = rows(*content)
     undo_load(store, "L0002", at=datetime(2027, 3, 1), by="ann")
-    with store.reading() as connection:
-        assert connection.execute(sa.select(schema.history).order_by("version_id")).all() == rows
+    assert rows(*content)[: len(before)] == before
+    closed = rows(schema.history.c.version_id, schema.history.c.load_id, schema.history.c.closed_by)
+    assert {(load_id, closed_by) for _, load_id, closed_by in closed} == {
+        ("L0001", None),
+        ("L0002", "L0002"),
+        ("L0003", None),
+    }
     log = loads(store)
     assert log["undone_at"].to_list() == [None, datetime(2027, 3, 1), None]
     assert log["undone_by"].to_list() == [None, "ann", None]
+
+
+def test_what_another_undo_left_counts_again_under_its_own_load(store: Store) -> None:
+    """L2 and L3 say again what L1 said; L1 goes, then L2."""
+    for day in (1, 2, 3):
+        load(store, [cell(1)], datetime(2027, 3, day))
+    for load_id, left in (("L0001", "L0002"), ("L0002", "L0003")):
+        undo_load(store, load_id, at=LATER)
+        rows = admitted(store, "history", known_by=LATER)
+        assert rows.select("y", "known_at", "load_id").rows() == [(1.0, NOV_RULE, left)]
+    undo_load(store, "L0003", at=LATER)
+    assert admitted(store, "history", known_by=LATER).is_empty()
 
 
 def test_undoing_the_first_load_keeps_what_later_ones_said_again(store: Store) -> None:

@@ -170,6 +170,13 @@ def test_a_clock_behind_the_last_load_is_moved_up_to_it(store: Store) -> None:
     assert y_of(store, DEC - timedelta(hours=1))["A", 10] == 1
 
 
+def test_the_clock_of_an_undone_load_does_not_count(store: Store) -> None:
+    load(store, FIRST, "one", loaded_at=LATER)
+    undo_load(store, "L0001", at=LATER)
+    load(store, FIRST, "one")
+    assert loads(store)["loaded_at"].to_list() == [LATER, DEC]
+
+
 def test_ids_and_texts_are_only_ever_values(store: Store) -> None:
     names = ["'); DROP TABLE history;--", "=cmd|'/c calc'!A1", "ü\u202e日本", "A' OR '1'='1"]
     frame = history(*((name, OCT, 1.0) for name in names))

@@ -177,8 +177,15 @@ def _moments(files: list[File]) -> list[datetime]:
     return [*sorted(known | early), datetime(2099, 1, 1)]
 
 
+def _check(store: Store, steps: list[Any]) -> None:
+    files = _play(store, steps)
+    for moment in _moments(files):
+        assert _read(store, files, moment) == expected_rows(files, moment)
+    store.close()
+
+
 _property = settings(
-    max_examples=60,
+    max_examples=40,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
@@ -189,10 +196,7 @@ _property = settings(
 def test_loads_and_undos_in_any_order_read_as_the_rules_tell(
     new_store: Callable[[], Store], steps: list[Any]
 ) -> None:
-    store = new_store()
-    files = _play(store, steps)
-    for moment in _moments(files):
-        assert _read(store, files, moment) == expected_rows(files, moment)
+    _check(new_store(), steps)
 
 
 @_property
@@ -200,7 +204,23 @@ def test_loads_and_undos_in_any_order_read_as_the_rules_tell(
 def test_known_times_in_the_file_are_read_as_the_rules_tell(
     new_store: Callable[[], Store], steps: list[Any]
 ) -> None:
-    store = new_store()
-    files = _play(store, steps)
-    for moment in _moments(files):
-        assert _read(store, files, moment) == expected_rows(files, moment)
+    _check(new_store(), steps)
+
+
+def test_what_is_said_again_does_not_put_off_what_follows(
+    new_store: Callable[[], Store],
+) -> None:
+    """A retraction said twice, the load before it undone, then a first whole month."""
+    march, other = ("A", MONTHS[2]), ("B", MONTHS[2])
+    whole, partial = (1.0, False, None), (1.0, True, None)
+    _check(
+        new_store(),
+        [
+            ({march: whole}, False, 0),
+            ({march: partial}, True, 28),
+            ({other: whole}, True, 29),
+            0,
+            ({other: whole}, True, 14),
+            ({march: whole}, False, 0),
+        ],
+    )

@@ -1,8 +1,9 @@
 """Rolling origins: what every model would have said at past month ends, beside what came.
 
-Origins are months before the end of history, spaced so that about six fit into what history
-allows. A series takes part at an origin when its models had enough months; months whose demand is
-unknown are not scored. Models are refitted at every origin, the global learner included.
+Origins are months before the end of history, spaced evenly over what history allows; the fewer
+series there are to learn from, the more origins. A series takes part at an origin when its models
+had enough months; months whose demand is unknown are not scored. Models are refitted at every
+origin, the global learner included.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from sopforecast.baseline.seasonality import SEASON
 
 FIRST_TRAINING_MONTHS = 24
 MAX_SPAN = 66
-TARGET_ORIGINS = 6
+SERIES_ORIGINS = 5_000  # about as many forecasts of a series from an origin are enough
+MIN_ORIGINS, MAX_ORIGINS = 5, 10
+MAX_STEP = 11  # months between origins: near ones tell more about the next one
 SHORT_TRAINING_MONTHS = 12
 
 
@@ -49,18 +52,21 @@ def choose_offsets(n_months: np.ndarray) -> tuple[int, ...]:
     """Origins for series of these lengths, in months before the end, nearest first.
 
     The typical (median) series keeps at least 24 months before its first origin, or 12 when it has
-    fewer than 30 in all; an empty answer means that there is nothing to backtest on.
+    fewer than 30 in all, and half of its months where that is more: errors of a forecast that knew
+    much less say little about the next one. An empty answer means that there is nothing to backtest
+    on.
     """
     months = n_months[n_months > 0]
     if months.size == 0:
         return ()
     typical = int(np.median(months))
     first = FIRST_TRAINING_MONTHS if typical >= FIRST_TRAINING_MONTHS + 6 else SHORT_TRAINING_MONTHS
-    span = min(typical - first, MAX_SPAN)
+    span = min(typical - first, MAX_SPAN, max(first, typical // 2))
     if span < 1:
         return ()
-    step = max(1, round(span / TARGET_ORIGINS))
-    return tuple(range(step, span + 1, step))
+    wanted = min(max(SERIES_ORIGINS // months.size, MIN_ORIGINS), MAX_ORIGINS)
+    step = min(max(1, round(span / wanted)), MAX_STEP)
+    return tuple(range(step, span + 1, step))[:wanted]
 
 
 def actuals_after(scored: np.ndarray, offsets: Sequence[int], horizon: int) -> np.ndarray:

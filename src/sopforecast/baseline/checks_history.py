@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import polars as pl
 
+from sopforecast.baseline.cleanse import STOCKOUT_DAYS
 from sopforecast.baseline.findings import Finding, Loaded, count, items_do, months_apart
+from sopforecast.baseline.segment import SHORT_BELOW_MONTHS
 from sopforecast.core.months import month_name
 
 STALE_MONTHS = 3
-SHORT_MONTHS = 24
 VERY_SHORT_MONTHS = 12
-STOCKOUT_DAYS = 5
 UNIT_STEP = 300.0  # a x1000 slip, with room for the demand itself to move by a factor of 3
 SPIKE = 10.0  # times the median of the item's other months with demand
 SPIKE_OVER_NEXT = 3.0
@@ -123,13 +123,13 @@ def history_stale(loaded: Loaded) -> Finding:
 
 def history_short(loaded: Loaded) -> Finding:
     """Items with fewer than 24 known months."""
-    rows = loaded.spans.filter(pl.col("months") < SHORT_MONTHS)
+    rows = loaded.spans.filter(pl.col("months") < SHORT_BELOW_MONTHS)
     rows = rows.select("unique_id", "first_ds", "months").sort("months", "unique_id")
     verb = items_do(rows, "has", "have")
     very = int((rows["months"] < VERY_SHORT_MONTHS).sum())
     return Finding(
         rows,
-        f"{verb} fewer than {SHORT_MONTHS} months of demand, {very:,} of them fewer than "
+        f"{verb} fewer than {SHORT_BELOW_MONTHS} months of demand, {very:,} of them fewer than "
         f"{VERY_SHORT_MONTHS}: their season cannot be told and their ranges are wide; "
         "load older months where there are any",
     )

@@ -65,7 +65,7 @@ def learn_weights(
         members = [segment for segment, p in pools.items() if p == pool]
         columns = np.array([backtest.models.index(m) for m in pool.models])
         everyone = _from_errors(backtest, np.isin(names, members), columns, pool.squared)
-        equal = (everyone.weights > 0) / max(1, np.count_nonzero(everyone.weights))
+        equal = (everyone.weights > 0) / max(1, int(np.count_nonzero(everyone.weights)))
         portfolio = _shrink(everyone, equal, PORTFOLIO_PRIOR_SERIES)
         for segment in members:
             own = _from_errors(backtest, names == segment, columns, pool.squared)
@@ -115,6 +115,7 @@ def _from_errors(
         weights[spoke] = 1.0 / spoke.sum()
         return SegmentWeights(weights, 0, 0)
     size = np.sqrt(np.square(cells).mean(axis=0)) if squared else cells.mean(axis=0)
-    inverse = (size.min() / np.maximum(size, 1e-9)) ** POWER
+    size = np.maximum(size, 1e-9)  # models without any error share the weight
+    inverse = (size.min() / size) ** POWER
     weights[spoke] = inverse / inverse.sum()
     return SegmentWeights(weights, int(usable.any(axis=(1, 2)).sum()), int(cells.shape[0]))

@@ -59,7 +59,8 @@ def origin_features(y: np.ndarray, horizon: int) -> OriginFeatures:
     n, width = y.shape
     indices, trust = seasonal_indices(y)
     recent = np.abs(y[:, -2 * SEASON :])
-    floor = FLOOR_SHARE * _row_mean(recent) + 1e-9
+    typical = _row_mean(recent)
+    floor = np.where(typical > 0, FLOOR_SHARE * typical, 1.0)
     adjusted = np.log(np.maximum(y / index_of_months(indices, -width, width), floor[:, None]))
     levels = [_smoothed_level(adjusted, alpha) for alpha in SMOOTHING]
     level = levels[1]
@@ -79,7 +80,7 @@ def origin_features(y: np.ndarray, horizon: int) -> OriginFeatures:
     ]
     lead = np.arange(1, horizon + 1)
     log_index = np.log(index_of_months(indices, 0, horizon))
-    same_month = np.stack([_lag(adjusted, SEASON - (h - 1) % SEASON) for h in lead], axis=1)
+    same_month = np.stack([_lag(adjusted, SEASON - h % SEASON) for h in range(horizon)], axis=1)
     by_lead = [
         np.broadcast_to(lead.astype(float), (n, horizon)),
         log_index,

@@ -188,7 +188,7 @@ def _recent_means(y: np.ndarray, horizon: int) -> np.ndarray:
 def _fill_fallback(
     combined: np.ndarray, panel: Panel, segments: Sequence[str], offsets: Sequence[int]
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Put the fallback where no model spoke; a dead item is zero."""
+    """Put the fallback where no model spoke; what is dead by now is zero from the end on."""
     filled = combined.copy()
     dead = np.isin(np.asarray(segments), NOTHING_TO_COME)
     for o, offset in enumerate(offsets):
@@ -196,7 +196,7 @@ def _fill_fallback(
         before = panel.y[missing, : panel.y.shape[1] - offset]
         if missing.any() and before.shape[1]:
             filled[missing, o] = _recent_means(before, combined.shape[2])
-    filled[dead] = 0.0
+    filled[dead, 0] = 0.0
     fitted = np.where(np.isfinite(combined[:, 0]).all(axis=1), "pool", FALLBACK)
     fitted[dead] = "none"
     return filled, tuple(fitted.tolist())

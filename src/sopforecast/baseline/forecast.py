@@ -135,17 +135,19 @@ def _reconcile_origins(fitted: Fitted, hierarchy: Hierarchy, segments: Sequence[
     guess = np.square(GUESSED_ERROR * level)
     variance = error_variance(residual, fallback=guess)
     variance[np.isin(np.asarray(segments), NOTHING_TO_COME)] = 0.0
-    known = np.isfinite(combined[n_aggregates:])
-    items = np.where(known, combined[n_aggregates:], 0.0).swapaxes(0, 1)
-    aggregates = combined[:n_aggregates].swapaxes(0, 1)
-    moved = reconcile(
-        items,
-        aggregates,
-        hierarchy,
-        item_variance=variance[n_aggregates:],
-        aggregate_variance=variance[:n_aggregates],
-    ).swapaxes(0, 1)
-    return np.where(known, moved, np.nan)
+    reconciled = np.full(combined[n_aggregates:].shape, np.nan)
+    for origin in range(combined.shape[1]):
+        items = combined[n_aggregates:, origin]
+        started = np.isfinite(items).all(axis=1)  # what had not begun takes no part of a gap
+        moved = reconcile(
+            np.where(started[:, None], items, 0.0),
+            combined[:n_aggregates, origin],
+            hierarchy,
+            item_variance=np.where(started, variance[n_aggregates:], 0.0),
+            aggregate_variance=variance[:n_aggregates],
+        )
+        reconciled[started, origin] = moved[started]
+    return reconciled
 
 
 def _ranges(
@@ -161,6 +163,7 @@ def _ranges(
     y = panel.y[n_aggregates:]
     backtest = fitted.backtest
     residual = backtest.actual[n_aggregates:] - reconciled[:, 1:]
+    residual[np.isin(np.asarray(segments), NOTHING_TO_COME)] = np.nan  # says nothing of the living
     features = noise_features(y, (*backtest.offsets, 0))
     scale = error_scale(residual, features)
     ranges = learn_ranges(

@@ -22,7 +22,7 @@ from sopforecast.baseline.features import OriginFeatures, origin_features
 LEARNERS = ("Boosting", "BoostedTheta")
 CORRECTED = ("DOT", "DampedETS")
 MIN_TRAINING_ROWS = 3_000
-MAX_TRAINING_ROWS = 50_000
+MAX_TRAINING_ROWS = 30_000
 MIN_MONTHS = 18
 STEP = 3  # months between training origins of Boosting
 SPAN = 48  # months of training origins
@@ -109,7 +109,7 @@ class _Portfolio:
 
 
 def _boosting(portfolio: _Portfolio, offset: int, rng: np.random.Generator) -> np.ndarray:
-    blocks = []
+    blocks: list[_Block] = []
     for back in range(STEP, SPAN + 1, STEP):
         series = portfolio.series_at(offset + back)
         if series.size == 0:
@@ -127,7 +127,7 @@ def _boosted_theta(
     earlier: dict[int, np.ndarray],
     rng: np.random.Generator,
 ) -> np.ndarray:
-    blocks = []
+    blocks: list[_Block] = []
     for past, path in earlier.items():
         series = portfolio.series_at(past)
         if series.size == 0:

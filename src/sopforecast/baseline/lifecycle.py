@@ -35,9 +35,9 @@ def months_without_demand(
         Empty where nothing is closed.
     """
     closed = np.zeros((len(names), horizon), dtype=bool)
-    reasons = [""] * len(names)
+    reasons: list[list[str]] = [[] for _ in names]
     if items is None or items.height == 0:
-        return closed, tuple(reasons)
+        return closed, tuple("" for _ in names)
     lead = np.arange(horizon)
     position = {name: i for i, name in enumerate(names)}
     for row in items.iter_rows(named=True):
@@ -45,13 +45,13 @@ def months_without_demand(
         if i is None:
             continue
         end, launch = row.get("end_ds"), row.get("launch_ds")
-        if end is not None:
-            closed[i] |= lead > months_between(cycle, end)
-            reasons[i] = f"no demand after its end_ds {end:%Y-%m}" if closed[i].any() else ""
-        elif row.get("status") == "discontinued":
+        if end is not None and (after := lead > months_between(cycle, end)).any():
+            closed[i] |= after
+            reasons[i].append(f"no demand after its end_ds {end:%Y-%m}")
+        elif end is None and row.get("status") == "discontinued":
             closed[i] = True
-            reasons[i] = "status discontinued: forecast as zero"
+            reasons[i].append("status discontinued: forecast as zero")
         if launch is not None and (before := lead < months_between(cycle, launch)).any():
             closed[i] |= before
-            reasons[i] = f"no demand before its launch_ds {launch:%Y-%m}"
-    return closed, tuple(reasons)
+            reasons[i].append(f"no demand before its launch_ds {launch:%Y-%m}")
+    return closed, tuple("; ".join(reason) for reason in reasons)

@@ -163,7 +163,7 @@ def forecast_chunk(
         warnings.simplefilter("ignore")
         for i, task in enumerate(chunk):
             for o, offset in enumerate(offsets):
-                y = task.y[: task.y.size - offset]
+                y = task.y[: max(task.y.size - offset, 0)]  # nothing when it began after the origin
                 for name in task.models:
                     if y.size < MIN_MONTHS.get(name, DEFAULT_MIN_MONTHS):
                         continue
@@ -183,10 +183,10 @@ def recent_mean(y: np.ndarray, horizon: int) -> np.ndarray:
 def _believable_path(name: str, y: np.ndarray, horizon: int) -> tuple[np.ndarray, str]:
     """A non-negative mean path, or the reason why there is none."""
     if np.ptp(y) == 0:
-        return np.full(horizon, y[-1]), ""
+        return np.full(horizon, max(y[-1], 0.0)), ""
     try:
         path = LOCAL_MODELS[name](y, horizon)
-    except Exception as err:  # any failure of one series is recorded and never stops the month
+    except Exception as err:  # noqa: BLE001 - one series' failure is recorded, the month goes on
         return y[:0], f"{type(err).__name__}: {str(err)[:120]}"
     if path.shape != (horizon,) or not np.all(np.isfinite(path)):
         return y[:0], "the forecast is not finite"

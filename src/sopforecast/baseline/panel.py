@@ -45,12 +45,20 @@ class Panel:
         return np.isfinite(self.y).sum(axis=1)
 
 
+def since_launch(cleansed: pl.DataFrame, segments: pl.DataFrame) -> pl.DataFrame:
+    """Leave out the months of zero before an item's first demand (``Segments.first_ds``)."""
+    launched = cleansed.join(
+        segments.select("unique_id", "first_ds"), on="unique_id", maintain_order="left"
+    )
+    kept = pl.col("first_ds").is_null() | (pl.col("ds") >= pl.col("first_ds"))
+    return launched.filter(kept).drop("first_ds")
+
+
 def item_panel(cleansed: pl.DataFrame, items: tuple[str, ...], *, last_month: date) -> Panel:
     """Lay the cleansed months of ``items`` out as arrays; an item without months is all NaN."""
     position = {item: i for i, item in enumerate(items)}
     frame = cleansed.filter(pl.col("unique_id").is_in(list(items)))
-    first = frame["ds"].min() if frame.height else last_month
-    assert isinstance(first, date)
+    first: date = frame.select(pl.col("ds").min()).item() or last_month
     width = months_between(first, last_month) + 1
     row = np.array([position[u] for u in frame["unique_id"]], dtype=np.int64)
     column = frame.select(

@@ -1,8 +1,11 @@
 """Ranges from what went wrong: residual paths, split into what series share and what is their own.
 
-A path of series i in a draw is ``centre + scale_i x (sum over levels of loading x common path +
-own path)``. Paths are whole residual paths over all months ahead, so that a quarter's range is
-right; common parts are shared by the items of an aggregate, so that a family's range is right.
+A path of series i in a draw is
+
+    centre + scale_i x (sum over levels of loading x common path + own loading x own path)
+
+Paths are whole residual paths over all months ahead, so that a quarter's range is right; common
+parts are shared by the items of an aggregate, so that a family's range is right.
 
 The shared part of an aggregate at an origin is the sum of its items' residuals over the sum of
 their scales. Part of that is no shared error at all but the average of a few items' own; the
@@ -21,35 +24,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sopforecast.baseline.path_pools import PathPool, common_pools, own_pools, whole_paths
 from sopforecast.core.hierarchy import Hierarchy
 
-MIN_COMMON_PATHS = 12
-MAX_OWN_PATHS = 400
-MIN_OWN_PATHS = 60
 LEVEL_PRIOR_ORIGINS = 3.0
 TAIL = 0.90
+MIN_OWN_SHARE = 0.2
 PATH_LIMIT = 12.0  # in scales; a residual beyond is cut there
-
-
-@dataclass(frozen=True)
-class PathPool:
-    """Residual paths of one part.
-
-    Attributes
-    ----------
-    part : str
-        ``common:<level>`` or ``own:<segment>``.
-    origins : ndarray (M,) of int
-        Months before the end.
-    donors : tuple of str, length M
-        Node each path comes from.
-    paths : ndarray (M, H)
-    """
-
-    part: str
-    origins: np.ndarray
-    donors: tuple[str, ...]
-    paths: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -58,8 +39,10 @@ class Ranges:
 
     Attributes
     ----------
-    loadings : ndarray (B, L)
-        Of each item on the common path of each level, in units of its scale.
+    loadings : ndarray (B, L + 1)
+        Of each item on the common path of each level and, last, on its own path, in units of its
+        scale. The own loading makes up the item's whole variance, so that what is added to the
+        shared part for having few origins is taken from the own part.
     common : tuple of PathPool, length L
         Total first.
     own : dict of str to PathPool
@@ -97,11 +80,11 @@ def learn_ranges(
     offsets : sequence of int, length O
         Months before the end.
     rng : numpy.random.Generator
-        Which paths are kept when there are more than ``MAX_OWN_PATHS`` in a segment.
+        Which paths are kept when there are more than ``path_pools.MAX_OWN_PATHS`` in a segment.
     """
     horizon = residual.shape[2]
     z = np.clip(residual / scale[:, :, None], -PATH_LIMIT, PATH_LIMIT)
-    z, notes = _whole_paths(z, offsets)
+    z, notes = whole_paths(z, offsets)
     weight = np.where(np.isfinite(z), np.broadcast_to(scale[:, :, None], z.shape), 0.0)
     filled = np.nan_to_num(z)
     independent = _independent_origins(np.isfinite(z).any(axis=(0, 2)), offsets, horizon)
@@ -116,8 +99,9 @@ def learn_ranges(
         loadings.append(sd[codes])
         position = np.searchsorted(groups, codes)
         filled = np.where(weight > 0, filled - (reliability * shared)[position], 0.0)
-    pools = _common_pools(common, hierarchy, offsets)
-    own = _own_pools(np.where(np.isfinite(z), filled, np.nan), hierarchy, segments, offsets, rng)
+    pools = common_pools(common, hierarchy, offsets)
+    own = own_pools(np.where(np.isfinite(z), filled, np.nan), hierarchy, segments, offsets, rng)
+    loadings.append(_own_loadings(z, np.stack(loadings, axis=1), own, segments))
     if independent < 3:
         notes += (
             f"ranges rest on about {independent:.1f} independent stretches of {horizon} months: "
@@ -139,32 +123,6 @@ def _widening(freedom: float) -> float:
     from scipy.stats import norm, t
 
     return float(t.ppf(TAIL, max(freedom, 1.5)) / norm.ppf(TAIL))
-
-
-def _whole_paths(z: np.ndarray, offsets: Sequence[int]) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Keep paths known in every month ahead; lengthen the longest ones where there are too few.
-
-    With less than about horizon + 24 months no origin has a whole path. Then the part that is
-    known is continued from its last month, growing with the square root of the lead.
-    """
-    whole = np.isfinite(z).all(axis=2)
-    if whole.sum() >= MIN_OWN_PATHS or not np.isfinite(z).any():
-        return np.where(whole[:, :, None], z, np.nan), ()
-    horizon = z.shape[2]
-    known = np.isfinite(z)
-    length = np.where(known.all(axis=2), horizon, np.argmin(known, axis=2))
-    longest = int(length.max())
-    needed = min(horizon, max(1, min(longest, 6)))
-    last = np.take_along_axis(z, np.maximum(length - 1, 0)[:, :, None], axis=2)
-    lead = np.arange(1, horizon + 1)
-    grown = last * np.sqrt(lead / np.maximum(length, 1)[:, :, None])
-    lengthened = np.where(lead > length[:, :, None], grown, z)
-    lengthened = np.where((length >= needed)[:, :, None], lengthened, np.nan)
-    note = (
-        f"history is too short for whole {horizon}-month error paths: paths known for "
-        f"{needed} to {longest} months were continued with growth by the square root of the lead"
-    )
-    return lengthened, (note,)
 
 
 def _shared_part(
@@ -193,6 +151,8 @@ def _shared_part(
         independent + LEVEL_PRIOR_ORIGINS
     )
     variance = np.where(size > 1, np.maximum(mixed, 0.0), 0.0)
+    cut = (trust * variance).sum() / max(trust.sum(), 1e-9)  # cutting at zero has raised the mean
+    variance *= level / cut if cut > 0 else 0.0
     reliability = np.sqrt(variance / np.maximum(observed, 1e-12))
     return shared, variance, np.minimum(reliability, 1.0)[:, None, None]
 
@@ -203,86 +163,20 @@ def _sum_by(values: np.ndarray, position: np.ndarray, groups: int) -> np.ndarray
     return total
 
 
-def _common_pools(
-    common: list[tuple[np.ndarray, np.ndarray, np.ndarray]],
-    hierarchy: Hierarchy,
-    offsets: Sequence[int],
-) -> tuple[PathPool, ...]:
-    """One pool a level, its paths scaled to mean square 1; a level with few borrows from others."""
-    candidates = []
-    for codes, shared, reliability in common:
-        groups = np.unique(codes)
-        known = np.abs(shared).sum(axis=2) > 0
-        trusted = known & (reliability[:, :, 0] > 0)
-        g, o = np.nonzero(trusted if trusted.any() else known)
-        paths = shared[g, o]
-        names = tuple(hierarchy.aggregates[groups[k]] for k in g)
-        candidates.append((names, np.asarray(offsets, dtype=np.int64)[o], paths))
-    pools = []
-    labels = hierarchy.level_labels
-    for level in range(len(common)):
-        order = sorted(range(len(common)), key=lambda k: (abs(k - level), k))
-        names: tuple[str, ...] = ()
-        origins, paths = [], []
-        for k in order:
-            if len(names) >= MIN_COMMON_PATHS:
-                break
-            names += candidates[k][0]
-            origins.append(candidates[k][1])
-            paths.append(_unit_size(candidates[k][2]))
-        part = f"common:{labels[level]}"
-        pools.append(_in_order(part, np.concatenate(origins), names, np.concatenate(paths)))
-    return tuple(pools)
-
-
-def _in_order(
-    part: str, origins: np.ndarray, donors: tuple[str, ...], paths: np.ndarray
-) -> PathPool:
-    """A pool in the order of its key (origin, donor), which the planning store keeps."""
-    order = sorted(range(len(donors)), key=lambda k: (int(origins[k]), donors[k]))
-    return PathPool(part, origins[order], tuple(donors[k] for k in order), paths[order])
-
-
-def _unit_size(paths: np.ndarray) -> np.ndarray:
-    """Scale a set of paths together to mean square 1."""
-    size = np.sqrt(np.square(paths).mean()) if paths.size else 0.0
-    return paths / size if size > 0 else paths
-
-
-def _own_pools(
-    own: np.ndarray,
-    hierarchy: Hierarchy,
-    segments: Sequence[str],
-    offsets: Sequence[int],
-    rng: np.random.Generator,
-) -> dict[str, PathPool]:
-    """Own paths by segment, each month ahead centred; a segment with few takes the portfolio's."""
+def _own_loadings(
+    z: np.ndarray, common: np.ndarray, own: dict[str, PathPool], segments: Sequence[str]
+) -> np.ndarray:
+    """What an item's own path must carry (B,) so that its whole variance is its segment's."""
     names = np.asarray(segments)
-    known = np.isfinite(own).all(axis=2)
-    pools = {}
-    for segment in sorted(set(segments)):
-        i, o = np.nonzero(known & (names == segment)[:, None])
-        if i.size < MIN_OWN_PATHS:
-            i, o = np.nonzero(known)
-        if i.size > MAX_OWN_PATHS:
-            keep = np.sort(rng.choice(i.size, MAX_OWN_PATHS, replace=False))
-            i, o = i[keep], o[keep]
-        paths = own[i, o]
-        if i.size == 0:
-            paths = _made_up_paths(own.shape[2], rng)
-            i, o = np.zeros(len(paths), dtype=np.int64), np.arange(len(paths))
-            origins = o
-        else:
-            paths = paths - paths.mean(axis=0)
-            origins = np.asarray(offsets, dtype=np.int64)[o]
-        donors = tuple(hierarchy.items[k] for k in i)
-        pools[segment] = _in_order(f"own:{segment}", origins, donors, paths)
-    return pools
-
-
-def _made_up_paths(horizon: int, rng: np.random.Generator) -> np.ndarray:
-    """Normal errors with a drift that grows: for portfolios with nothing to backtest on."""
-    lead = np.sqrt(np.arange(1, horizon + 1) / horizon)
-    level = rng.standard_normal((MIN_OWN_PATHS, 1)) * lead
-    paths = level + rng.standard_normal((MIN_OWN_PATHS, horizon))
-    return paths - paths.mean(axis=0)
+    shared = np.square(common).sum(axis=1)
+    answer = np.ones(len(names))
+    for segment, pool in own.items():
+        members = names == segment
+        known = z[members][np.isfinite(z[members])]
+        of_path = float(np.square(pool.paths).mean())
+        if known.size == 0 or of_path == 0:
+            continue
+        whole = float(np.square(known).mean())
+        left = np.maximum(whole - shared[members], MIN_OWN_SHARE * whole)
+        answer[members] = np.sqrt(left / of_path)
+    return answer

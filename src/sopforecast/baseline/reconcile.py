@@ -18,7 +18,7 @@ import numpy as np
 
 from sopforecast.core.hierarchy import Hierarchy
 
-RELATIVE_FLOOR = 1e-6  # of the mean variance: keeps the system solvable when a node never erred
+RELATIVE_FLOOR = 1e-6  # of its items' variances: an aggregate that never erred is nearly exact
 
 
 def reconcile(
@@ -36,7 +36,7 @@ def reconcile(
     items : ndarray (..., B, H)
         Forecasts of the items, in their unit.
     aggregates : ndarray (..., A, H)
-        Forecasts of the aggregates in ``hierarchy`` order. NaN: this aggregate says nothing here.
+        Forecasts of the aggregates in ``hierarchy`` order. NaN: taken to agree with its items.
     hierarchy : Hierarchy
     item_variance : ndarray (B,)
         Mean squared out-of-sample error; an item with 0 does not move.
@@ -51,8 +51,9 @@ def reconcile(
     from scipy.sparse.linalg import splu
 
     summing = csr_array(hierarchy.summing())
-    variance = aggregate_variance + RELATIVE_FLOOR * float(np.mean(aggregate_variance)) + 1e-12
     weighted = summing @ diags_array(item_variance)
+    variance = aggregate_variance + RELATIVE_FLOOR * (summing @ item_variance)
+    variance = np.where(variance > 0, variance, 1.0)  # nothing can move there: any number will do
     system = splu((weighted @ summing.T + diags_array(variance)).tocsc())
     gap = aggregates - hierarchy.aggregate(items)
     gap = np.where(np.isfinite(gap), gap, 0.0)

@@ -76,7 +76,7 @@ def error_scale(residual: np.ndarray, features: np.ndarray) -> np.ndarray:
 
 
 def _regress(rows: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Intercept and slopes (4,), drawn to 'the error is the mean of noise and yearly difference'."""
+    """Intercept and slopes (4,), drawn to the geometric mean of noise and yearly difference."""
     start = np.array([0.0, 0.5, 0.5, 0.0])
     if target.size < MIN_ROWS:
         return start

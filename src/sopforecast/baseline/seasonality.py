@@ -64,24 +64,24 @@ def _monthly_means(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Weighted mean per month (N, 12), noise variance, effective years, count (each (N,))."""
     n, width = ratio.shape
-    mean = np.zeros((n, SEASON))
-    effective = np.zeros((n, SEASON))
-    squares = np.zeros(n)
-    for k in range(SEASON):
-        columns = range((width + k) % SEASON, width, SEASON)
-        total, weights, weights2 = np.zeros(n), np.zeros(n), np.zeros(n)
-        for c in columns:
-            weight = np.isfinite(ratio[:, c]) * YEAR_DECAY ** ((width - 1 - c) // SEASON)
-            total += weight * np.nan_to_num(ratio[:, c])
-            weights += weight
-            weights2 += weight * weight
-        mean[:, k] = total / np.maximum(weights, 1e-9)
-        effective[:, k] = weights * weights / np.maximum(weights2, 1e-9)
-        for c in columns:
-            deviation = np.where(np.isfinite(ratio[:, c]), ratio[:, c] - mean[:, k], 0.0)
-            squares += np.square(deviation)
-    count = np.isfinite(ratio).sum(axis=1)
-    noise = squares / np.maximum(count - SEASON, 1)
+    padded = np.pad(ratio, ((0, 0), (-width % SEASON, 0)), constant_values=np.nan)
+    by_year = padded.reshape(n, -1, SEASON)
+    known = np.isfinite(by_year)
+    values = np.where(known, by_year, 0.0)
+    years = by_year.shape[1]
+    total, weights, weights2 = (np.zeros((n, SEASON)) for _ in range(3))
+    for year in range(years):  # years one after the other: the same bytes for one row or many
+        weight = known[:, year] * YEAR_DECAY ** (years - 1 - year)
+        total += weight * values[:, year]
+        weights += weight
+        weights2 += weight * weight
+    mean = total / np.maximum(weights, 1e-9)
+    effective = weights * weights / np.maximum(weights2, 1e-9)
+    squares = np.zeros((n, SEASON))
+    for year in range(years):
+        squares += np.where(known[:, year], np.square(values[:, year] - mean), 0.0)
+    count = known.sum(axis=(1, 2))
+    noise = squares.sum(axis=1) / np.maximum(count - SEASON, 1)
     return mean, noise, effective.mean(axis=1), count
 
 

@@ -105,7 +105,7 @@ def _draw_item(
         return np.zeros((draws, model.centre.size))
     rng = series_rng(seed, "own", model.unique_id)
     error = np.zeros((draws, model.centre.size))
-    for level, (group, loading) in enumerate(zip(model.groups, model.loadings, strict=True)):
+    for level, (group, loading) in enumerate(zip(model.groups, model.loadings[:-1], strict=True)):
         if loading > 0:
             key = (level, group)
             if key not in shared:
@@ -113,7 +113,7 @@ def _draw_item(
             error += loading * shared[key]
     if model.kind == "paths":
         own = pools.own[model.segment]
-        error += own[_balanced(len(own), draws, rng)]
+        error += model.loadings[-1] * own[_balanced(len(own), draws, rng)]
     mean = _keep_mean(np.maximum(model.centre + model.spread * error, 0.0), model.centre)
     if model.kind == "counts":
         counts = sample_counts(

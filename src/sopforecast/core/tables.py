@@ -22,7 +22,7 @@ def _month(*, nullable: bool = False, primary_key: bool = False) -> dy.Date:
 
 
 class Items(dy.Schema):
-    """One row an item. Level columns (family, region, ...) stand beside these, named in settings."""
+    """One row an item. Level columns (family, region) stand beside these, named in settings."""
 
     unique_id = dy.String(primary_key=True, min_length=1, max_length=200)
     description = dy.String(nullable=True)
@@ -123,11 +123,12 @@ class Components(dy.Schema):
     ``kind`` is ``paths`` (centre plus scaled residual paths), ``counts`` (a count distribution
     around the same paths) or ``zero`` (no demand to come). ``centre`` and ``spread`` are H
     little-endian float64 values: the reconciled centre and the scale of each month; ``loadings``
-    as many as there are levels, total first: the share of the scale that the common path of each
-    level carries. ``step`` is the multiple every draw is rounded to. Of counts, ``dispersion`` is
-    the extra variance of a month and ``drift`` that of the whole path, both relative to the mean
-    squared. ``groups`` is a JSON list of the aggregates the item belongs to, one a level, total
-    first. ``model`` and ``reason`` say what was fitted and why it fell back.
+    one more than there are levels, total first: how much of the scale the common path of each
+    level carries and, last, the item's own path. ``step`` is the multiple every draw is rounded
+    to. Of counts, ``dispersion`` is the extra variance of a month and ``drift`` that of the whole
+    path, both relative to the mean squared. ``groups`` is a JSON list of the aggregates the item
+    belongs to, one a level, total first. ``model`` and ``reason`` say what was fitted and why it
+    fell back.
     """
 
     run_id = dy.String(primary_key=True)

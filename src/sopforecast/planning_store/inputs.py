@@ -20,10 +20,17 @@ from sopforecast.errors import RequestError
 from sopforecast.planning_store import schema
 from sopforecast.planning_store.bulk import read_frame
 from sopforecast.planning_store.frames import hash_rows, unpack_levels
-from sopforecast.planning_store.loading import LoadReport, TableLoad, append_load, append_loads
+from sopforecast.planning_store.loading import (
+    LoadReport,
+    TableLoad,
+    append_load,
+    append_loads,
+    id_ranges,
+    write_versions,
+)
 from sopforecast.planning_store.schema import BITEMPORAL, INPUTS, Input, find_input
 from sopforecast.planning_store.store import Store, next_number, utc
-from sopforecast.planning_store.versions import current, effective
+from sopforecast.planning_store.versions import current, settle_again, standing
 
 __all__ = [
     "LoadReport",
@@ -67,7 +74,7 @@ def undo_load(
         next_number(connection, "loads", step=0)
         load = _find_load(connection, load_id)
         table = INPUTS[load["table"]].table
-        stored = sa.select(sa.func.count()).where(table.c.load_id == load_id)
+        stored = sa.select(sa.func.count()).where(table.c.load_id == load_id, table.c.said)
         runs = _published_runs(connection, load_id)
         is_undone = load["undone_at"] is not None
         if runs and not is_undone and not (force or "").strip():
@@ -80,6 +87,7 @@ def undo_load(
             connection.execute(
                 sa.update(schema.loads).where(schema.loads.c.load_id == load_id).values(closing)
             )
+            _close(connection, INPUTS[load["table"]], load_id)
         rows = int(connection.scalar(stored) or 0)
         return UndoReport(load_id, load["table"], load["file"], rows, tuple(runs), is_undone)
 
@@ -130,7 +138,7 @@ def input_hash(frames: dict[str, pl.DataFrame]) -> str:
 
 
 def _admitted(connection: sa.Connection, spec: Input, known_by: datetime) -> pl.DataFrame:
-    rows = current(effective(connection, spec, known_by=known_by), spec)
+    rows = current(standing(connection, spec, known_by=known_by), spec)
     rows = rows.filter(~pl.col("retracted")).with_columns(
         assumed=pl.col("known_rule").is_in(["month_end", "always"])
     )
@@ -151,6 +159,20 @@ def _find_load(connection: sa.Connection, load_id: str) -> dict[str, Any]:
     newest = sa.select(schema.loads.c.load_id).order_by(schema.loads.c.seq.desc()).limit(5)
     known = ", ".join(connection.scalars(newest)) or "none yet"
     raise RequestError(f"there is no load {load_id!r}; the newest loads are: {known}")
+
+
+def _close(connection: sa.Connection, spec: Input, load_id: str) -> None:
+    """Close the rows of an undone load, and put in their place what counts without it."""
+    keys, wanted = settle_again(connection, spec, load_id)
+    present = standing(connection, spec).join(keys, on=spec.key, how="semi")
+    told = [*spec.business, "retracted", "known_at", "known_rule", "load_id"]
+    gone = present.join(wanted, on=told, how="anti", nulls_equal=True)
+    fresh = wanted.join(present, on=told, how="anti", nulls_equal=True, maintain_order="left")
+    version = spec.table.c.version_id
+    for first, last in id_ranges(gone).iter_rows():
+        close = sa.update(spec.table).where(version.between(first, last))
+        connection.execute(close.values(closed_by=load_id))
+    write_versions(connection, spec, fresh, said=False)
 
 
 def _published_runs(connection: sa.Connection, load_id: str) -> list[str]:

@@ -20,7 +20,7 @@ from sopforecast.planning_store.bulk import insert_rows
 from sopforecast.planning_store.frames import hash_rows, pack_levels, to_rows
 from sopforecast.planning_store.schema import LEVELS, STORE_COLUMNS, Input, find_input
 from sopforecast.planning_store.store import Store, next_number, utc
-from sopforecast.planning_store.versions import current, effective, settle
+from sopforecast.planning_store.versions import current, settle, standing
 
 CLOCK_SLACK = timedelta(days=1)
 
@@ -161,7 +161,7 @@ def _append(
         sa.select(sa.func.max(schema.loads.c.loaded_at)).where(schema.loads.c.undone_at.is_(None))
     )
     loaded_at = max(options.loaded_at, latest or options.loaded_at)
-    before = effective(connection, spec)
+    before = standing(connection, spec)
     statements = _statements(before, rows, spec, full=options.full).with_columns(
         load_id=pl.coalesce("load_id", pl.lit(load_id)),
         loaded_by=pl.coalesce("loaded_by", pl.lit(options.loaded_by)),
@@ -185,7 +185,8 @@ def _append(
         "through": options.through,
     }
     connection.execute(sa.insert(schema.loads), [entry | counts])
-    _write_versions(connection, spec, settled, seq)
+    kept = settled.filter(pl.col("is_version") & (pl.col("seq") == seq))
+    write_versions(connection, spec, kept, said=True)
     _write_restated(connection, settled, load_id, seq)
     return LoadReport(load_id, load.table, load.file, **counts, already_loaded=False)
 
@@ -237,14 +238,31 @@ def _counts(
     }
 
 
-def _write_versions(
-    connection: sa.Connection, spec: Input, settled: pl.DataFrame, seq: int
+def write_versions(
+    connection: sa.Connection, spec: Input, kept: pl.DataFrame, *, said: bool
 ) -> None:
-    kept = settled.filter(pl.col("is_version") & (pl.col("seq") == seq))
+    """Store settled versions under new ids, in their order."""
     last = connection.scalar(sa.select(sa.func.max(spec.table.c.version_id))) or 0
-    ids = pl.int_range(last + 1, last + 1 + pl.len(), dtype=pl.Int64)
-    rows = kept.with_columns(version_id=ids).select(*STORE_COLUMNS, *spec.business)
-    insert_rows(connection, spec.table, rows)
+    rows = kept.with_columns(
+        version_id=pl.int_range(last + 1, last + 1 + pl.len(), dtype=pl.Int64),
+        said=pl.lit(said),
+        closed_by=pl.lit(None, dtype=pl.String),
+    )
+    insert_rows(connection, spec.table, rows.select(*STORE_COLUMNS, *spec.business))
+
+
+def id_ranges(rows: pl.DataFrame, *same: str) -> pl.DataFrame:
+    """Runs of consecutive ``version_id`` (with equal columns ``same``): first and last of each."""
+    rows = rows.select("version_id", *same).unique("version_id").sort("version_id")
+    breaks = pl.any_horizontal(
+        pl.col("version_id").diff() != 1, *(pl.col(n) != pl.col(n).shift(1) for n in same)
+    )
+    runs = rows.group_by(run=breaks.fill_null(True).cum_sum(), maintain_order=True).agg(
+        first_version=pl.col("version_id").first(),
+        last_version=pl.col("version_id").last(),
+        **{name: pl.col(name).first() for name in same},
+    )
+    return runs.drop("run")
 
 
 def _write_restated(
@@ -252,15 +270,6 @@ def _write_restated(
 ) -> None:
     """The versions this load said again, as ranges of their ids."""
     again = settled.filter((pl.col("seq") == seq) & pl.col("same_as").is_not_null())
-    ids = again.select(version_id="same_as", known_given=pl.col("given_at").is_not_null())
-    ids = ids.unique("version_id").sort("version_id")
-    breaks = (pl.col("version_id").diff() != 1) | (
-        pl.col("known_given") != pl.col("known_given").shift(1)
-    )
-    ranges = ids.group_by(run=breaks.fill_null(True).cum_sum(), maintain_order=True).agg(
-        first_version=pl.col("version_id").first(),
-        last_version=pl.col("version_id").last(),
-        known_given=pl.col("known_given").first(),
-    )
-    ranges = ranges.drop("run").with_columns(load_id=pl.lit(load_id))
+    again = again.select(version_id="same_as", known_given=pl.col("given_at").is_not_null())
+    ranges = id_ranges(again, "known_given").with_columns(load_id=pl.lit(load_id))
     insert_rows(connection, schema.restated, ranges)

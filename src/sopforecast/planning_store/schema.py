@@ -2,10 +2,12 @@
 
 A column is declared once, in ``core.tables``; this module only adds what the store needs.
 
-* Input tables (``items``, ``history``) hold *versions*: a row is never changed or deleted. Beside
+* Input tables (``items``, ``history``) hold *versions*, which are closed and never deleted. Beside
   the business columns each has ``known_at`` (from when a cycle may read it), ``known_rule`` (how
   ``known_at`` was decided), ``load_id`` and ``loaded_by``; ``retracted`` marks a version saying
-  that the key no longer exists.
+  that the key no longer exists. ``said`` rows were written by their load, the others when an undo
+  made another version count; ``closed_by`` names the load whose undo closed the row. What stands
+  are the rows with ``closed_by`` null.
 * ``loads`` is the log of loads; ``undone_at`` closes one. ``restated`` keeps, as ranges of version
   ids, the rows of a load that were already there: they count again when the first load of them is
   undone.
@@ -41,7 +43,16 @@ from sopforecast.errors import RequestError
 SCHEMA_VERSION = 1
 LEVELS = "levels"
 BITEMPORAL = ("known_at", "assumed", "load_id", "loaded_by")
-STORE_COLUMNS = ("version_id", "known_at", "known_rule", "retracted", "load_id", "loaded_by")
+STORE_COLUMNS = (
+    "version_id",
+    "known_at",
+    "known_rule",
+    "retracted",
+    "load_id",
+    "loaded_by",
+    "said",
+    "closed_by",
+)
 
 metadata = sa.MetaData()
 _ROW_ID = sa.BigInteger().with_variant(sa.Integer, "sqlite")
@@ -70,6 +81,8 @@ def _versions(name: str, schema: type[dy.Schema], *extra: sa.Column[Any]) -> sa.
         sa.Column("retracted", sa.Boolean, nullable=False),
         sa.Column("load_id", sa.ForeignKey("loads.load_id"), nullable=False),
         sa.Column("loaded_by", sa.String, nullable=False),
+        sa.Column("said", sa.Boolean, nullable=False),
+        sa.Column("closed_by", sa.String),
     )
 
 

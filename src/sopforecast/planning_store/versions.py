@@ -11,8 +11,9 @@ What the loads say about a key, in the order they were loaded, is a sequence of 
   replaces;
 * a statement equal to the version it would replace adds nothing.
 
-The rules only look at statements of loads that stand, so that undoing loads, in whatever order,
-leaves what would have been there had they never been loaded.
+The rules only look at statements of loads that stand: ``settle_again`` tells a key anew when a
+load that spoke of it is undone, so that undoing loads, in whatever order, leaves what would be
+there had they never been loaded.
 """
 
 from __future__ import annotations
@@ -46,25 +47,18 @@ class _Version(NamedTuple):
     content: tuple[Any, ...]
 
 
-def effective(
+def standing(
     connection: sa.Connection, spec: Input, *, known_by: datetime | None = None
 ) -> pl.DataFrame:
     """Every version that stands (known by a time, when one is given), retractions included.
 
-    Returns the business columns of ``spec`` with ``version_id``, ``known_at``, ``known_rule``,
-    ``retracted``, ``load_id``, ``loaded_by`` and ``seq``, in no particular order.
+    Returns the columns of the table of ``spec`` and ``seq``, in no particular order.
     """
     table = spec.table
-    undone = sa.exists().where(
-        schema.loads.c.table == spec.name, schema.loads.c.undone_at.is_not(None)
-    )
-    if connection.scalar(sa.select(undone)):
-        rows = _effective_after_undo(connection, spec)
-        return rows if known_by is None else rows.filter(pl.col("known_at") <= known_by)
-    query = _stored(spec)
+    query = _stored(spec).where(table.c.closed_by.is_(None))
     if known_by is not None:
         query = query.where(table.c.known_at <= known_by)
-    return read_frame(connection, query, spec.dtypes).select(_version_columns(spec))
+    return read_frame(connection, query, spec.dtypes)
 
 
 def current(versions: pl.DataFrame, spec: Input) -> pl.DataFrame:
@@ -72,6 +66,28 @@ def current(versions: pl.DataFrame, spec: Input) -> pl.DataFrame:
     ordered = versions.sort(*spec.key, "known_at", "seq")
     is_last = pl.struct(spec.key).rle_id()
     return ordered.filter((is_last != is_last.shift(-1)).fill_null(True))
+
+
+def settle_again(
+    connection: sa.Connection, spec: Input, load_id: str
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The keys that an undone load spoke of, and their versions without it.
+
+    ``loads`` must tell already that it is undone. The versions are as ``settle`` gives them;
+    their ``version_id`` has no meaning.
+    """
+    stored = read_frame(connection, _stored(spec), spec.dtypes)
+    touched = stored.filter(pl.col("load_id") == load_id).select(spec.key).unique()
+    spoken = stored.join(touched, on=spec.key, how="semi")
+    query = sa.select(*_load_columns()).where(schema.loads.c.undone_at.is_(None))
+    loads = read_frame(connection, query).drop("loaded_by", "seq")
+    first_said = spoken.filter("said").join(loads, on="load_id")
+    first_said = first_said.with_columns(
+        given_at=pl.when(pl.col("known_rule") == "file").then("known_at")
+    )
+    said_again = _restatements(connection, spec, spoken)
+    statements = pl.concat([first_said, said_again], how="diagonal").drop("known_at", "known_rule")
+    return touched, settle(statements, spec).filter("is_version")
 
 
 def settle(statements: pl.DataFrame, spec: Input) -> pl.DataFrame:
@@ -144,52 +160,28 @@ def _tell(statements: Iterable[tuple[Any, ...]], first_rule: str) -> list[tuple[
     return answers
 
 
-def _version_columns(spec: Input) -> list[str]:
-    return [*spec.business, *schema.STORE_COLUMNS, "seq"]
-
-
 def _stored(spec: Input) -> sa.Select[Any]:
     columns = [spec.table.c[name] for name in (*spec.business, *schema.STORE_COLUMNS)]
+    loads = schema.loads
+    return sa.select(*columns, loads.c.seq).join(loads, loads.c.load_id == spec.table.c.load_id)
+
+
+def _load_columns() -> list[sa.ColumnElement[Any]]:
     loads = schema.loads.c
-    return sa.select(
-        *columns,
+    return [
+        loads.load_id,
+        loads.loaded_by,
         loads.seq,
         loads.loaded_at,
         loads.history_lag_days.label("lag_days"),
-        loads.undone_at.is_not(None).label("undone"),
-    ).join(schema.loads, loads.load_id == spec.table.c.load_id)
-
-
-def _effective_after_undo(connection: sa.Connection, spec: Input) -> pl.DataFrame:
-    """As ``effective``: keys that an undone load spoke of are settled again without it."""
-    stored = read_frame(connection, _stored(spec), spec.dtypes)
-    touched = stored.filter("undone").select(spec.key).unique()
-    standing = stored.filter(~pl.col("undone"))
-    untouched = standing.join(touched, on=spec.key, how="anti").select(_version_columns(spec))
-    spoken = stored.join(touched, on=spec.key, how="semi")
-    first_said = spoken.filter(~pl.col("undone")).with_columns(
-        given_at=pl.when(pl.col("known_rule") == "file").then("known_at")
-    )
-    said_again = _restatements(connection, spec, spoken)
-    statements = pl.concat([first_said, said_again], how="diagonal").drop("known_at", "known_rule")
-    settled = settle(statements, spec).filter("is_version").select(_version_columns(spec))
-    return pl.concat([untouched, settled])
+    ]
 
 
 def _restatements(connection: sa.Connection, spec: Input, spoken: pl.DataFrame) -> pl.DataFrame:
     """Rows of ``spoken`` that standing loads said again, each as a statement of that load."""
     loads, ranges = schema.loads.c, schema.restated.c
     query = (
-        sa.select(
-            ranges.first_version,
-            ranges.last_version,
-            ranges.known_given,
-            loads.load_id,
-            loads.loaded_by,
-            loads.seq,
-            loads.loaded_at,
-            loads.history_lag_days.label("lag_days"),
-        )
+        sa.select(ranges.first_version, ranges.last_version, ranges.known_given, *_load_columns())
         .join(schema.loads, loads.load_id == ranges.load_id)
         .where(loads.table == spec.name, loads.undone_at.is_(None))
     )

@@ -15,9 +15,9 @@ import polars.selectors as cs
 from sopforecast.core.months import month_name, parse_month
 from sopforecast.core.tables import QUANTILE_COLUMNS, STAGES
 from sopforecast.errors import RequestError
+from sopforecast.intake.exports import write_table
 from sopforecast.planning_store import publish as publishing
 from sopforecast.planning_store import runs
-from sopforecast.planning_store.exports import write_table
 from sopforecast.planning_store.inputs import admitted
 from sopforecast.planning_store.store import Store
 from sopforecast.workflow.clock import utc_now, who

@@ -11,7 +11,7 @@ from typing import Any
 
 from sopforecast.core.months import last_complete_month, month_name, parse_month
 from sopforecast.errors import RequestError
-from sopforecast.planning_store.files import (
+from sopforecast.intake.files import (
     BOOK_SUFFIXES,
     PARQUET_SUFFIXES,
     TABLES,
@@ -30,7 +30,13 @@ from sopforecast.workspace import WORKBOOK_FILE, Workspace, init_workspace
 FILE_SUFFIXES = (*TEXT_SUFFIXES, *PARQUET_SUFFIXES, *BOOK_SUFFIXES)
 
 
-def init(folder: Path, *, name: str | None = None, now: datetime | None = None) -> dict[str, Any]:
+def init(
+    folder: Path,
+    *,
+    name: str | None = None,
+    levels: Sequence[str] = (),
+    now: datetime | None = None,
+) -> dict[str, Any]:
     """Make a workspace; returns workspace, settings and workbook paths.
 
     Raises
@@ -38,7 +44,7 @@ def init(folder: Path, *, name: str | None = None, now: datetime | None = None) 
     RequestError
         There is a workspace already.
     """
-    init_workspace(folder, name=name, today=(now or utc_now()).date())
+    init_workspace(folder, name=name, levels=tuple(levels), today=(now or utc_now()).date())
     return {
         "workspace": str(folder),
         "settings": str(folder / SETTINGS_FILE),

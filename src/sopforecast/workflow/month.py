@@ -65,7 +65,7 @@ def check(
     settings = workspace.settings
     inputs = _admit(workspace, cycle=None, as_of=None, now=now or utc_now())
     results = run_checks(
-        inputs.history,
+        inputs.loaded,
         inputs.items if inputs.items.height else None,
         last_month=add_months(inputs.cycle, -1),
         levels=settings.levels,
@@ -154,6 +154,7 @@ def run(
     with clock.stage("mlflow"):
         mirrored = mirror(workspace, stored, account, history=inputs.history, page=page)
     return summarise(stored, account) | {
+        "workspace": str(workspace.path),
         "stands": False,
         "seconds": {**result.seconds, **clock.seconds},
         "page": _text(page),
@@ -166,7 +167,11 @@ def show_again(workspace: Workspace, run_id: str) -> dict[str, Any]:
     stored = read_run(workspace, run_id)
     account = load_account(account_path(workspace, stored))
     page = write_review(workspace, stored, account)
-    return summarise(stored, account) | {"page": _text(page), "mlflow_run": None}
+    return summarise(stored, account) | {
+        "workspace": str(workspace.path),
+        "page": _text(page),
+        "mlflow_run": None,
+    }
 
 
 def run_id_of(inputs: Admitted, settings: Settings) -> str:

@@ -97,6 +97,7 @@ def account_path(workspace: Workspace, run: StoredRun) -> Path:
 def summarise(run: StoredRun, account: Account) -> dict[str, Any]:
     """The run as JSON values: who it is, its headline, and what a planner must know about it."""
     row, published = run.row, run.published
+    fallbacks = telling.fallbacks(run.components)
     head = headline(
         run.forecasts, node_levels=node_levels(run.members), history_nodes=account.history
     )
@@ -111,7 +112,7 @@ def summarise(run: StoredRun, account: Account) -> dict[str, Any]:
             "totals": _labelled(head.totals, run.descriptions),
             "widest": _labelled(head.widest, run.descriptions),
         },
-        "fallbacks": telling.fallbacks(run.components)["rows"],
+        "fallbacks": fallbacks["rows"] if fallbacks is not None else [],
         "notes": [note for note in row["notes"].split("\n") if note],
         "check_counts": account.check_counts,
         "checks": [vars(line) for line in account.checks if line.status in ("error", "warning")],

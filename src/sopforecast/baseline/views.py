@@ -1,0 +1,157 @@
+"""From a baseline to rows of ``Forecasts``: draw, keep the views, plan so that it adds up.
+
+The draws themselves are never kept. Items are drawn chunk by chunk; a chunk leaves its quantiles
+and means, and its part of the draws of every aggregate it touches. Sums are exact, so chunks may
+come in any size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date
+
+import numpy as np
+import polars as pl
+
+from sopforecast.baseline.forecast import Baseline
+from sopforecast.baseline.panel import Panel
+from sopforecast.baseline.simulate import Pools, view_chunk
+from sopforecast.core.draws import QUANTILES, additive_plan, quantile_view
+from sopforecast.core.executor import Executor, map_chunks
+from sopforecast.core.hierarchy import Hierarchy
+from sopforecast.core.months import add_months, month_range
+
+
+def statistical_frame(
+    baseline: Baseline,
+    hierarchy: Hierarchy,
+    *,
+    cycle: date,
+    seed: int,
+    draws: int,
+    executor: Executor,
+    on_share: Callable[[float], None],
+) -> pl.DataFrame:
+    """Stage ``statistical`` of every node.
+
+    Parameters
+    ----------
+    baseline : Baseline
+    hierarchy : Hierarchy
+        Its items in the order of ``baseline.models``.
+    cycle : date
+        First month ahead.
+    seed, draws : int
+        Of the run.
+    executor : Executor
+    on_share : callable
+        Told the share of the items that is drawn.
+
+    Returns
+    -------
+    pl.DataFrame
+        ``Forecasts`` without ``run_id``, in the unit of each node.
+    """
+    ranges = baseline.ranges
+    pools = Pools(
+        tuple(pool.paths for pool in ranges.common),
+        {name: pool.paths for name, pool in ranges.own.items()},
+    )
+    done = 0
+
+    def on_done(count: int) -> None:
+        nonlocal done
+        done += count
+        on_share(done / len(baseline.models))
+
+    views = map_chunks(
+        view_chunk,
+        baseline.models,
+        pools,
+        hierarchy,
+        seed,
+        draws,
+        executor=executor,
+        on_done=on_done,
+    )
+    item_mean = np.concatenate([view.mean for view in views])
+    item_quantiles = np.concatenate([view.quantiles for view in views], axis=1)
+    sums = np.zeros((draws, len(hierarchy.aggregates), item_mean.shape[1]))
+    for view in views:
+        sums[:, view.touched] += view.sums
+    of_sums = quantile_view(sums)
+    sum_quantiles = np.stack([of_sums[label] for label, _ in QUANTILES])
+    return _forecast_frame(
+        "statistical",
+        baseline,
+        hierarchy,
+        cycle,
+        plan_for=item_mean,
+        mean=np.concatenate([sums.sum(axis=0) / draws, item_mean]),
+        quantiles=np.concatenate([sum_quantiles, item_quantiles], axis=1),
+    )
+
+
+def naive_frame(baseline: Baseline, hierarchy: Hierarchy, *, cycle: date) -> pl.DataFrame:
+    """Stage ``naive``: seasonal naive of the items and their sums, what value is measured against.
+
+    Rows as in `statistical_frame`, without quantiles.
+    """
+    paths = np.maximum(baseline.fitted.naive[len(hierarchy.aggregates) :], 0.0)
+    return _forecast_frame(
+        "naive",
+        baseline,
+        hierarchy,
+        cycle,
+        plan_for=paths,
+        mean=np.concatenate([hierarchy.aggregate(paths), paths]),
+        quantiles=None,
+    )
+
+
+def history_frame(panel: Panel) -> pl.DataFrame:
+    """unique_id, ds, y of every node and month whose demand is known, as it is scored."""
+    width = panel.y.shape[1]
+    months = month_range(add_months(panel.last_month, 1 - width), width)
+    frame = pl.DataFrame(
+        {
+            "unique_id": np.repeat(np.array(panel.nodes, dtype=object), width).tolist(),
+            "ds": months * len(panel.nodes),
+            "y": panel.scored.ravel(),
+        }
+    )
+    return frame.filter(pl.col("y").is_not_nan())
+
+
+def _forecast_frame(
+    stage: str,
+    baseline: Baseline,
+    hierarchy: Hierarchy,
+    cycle: date,
+    *,
+    plan_for: np.ndarray,
+    mean: np.ndarray,
+    quantiles: np.ndarray | None,
+) -> pl.DataFrame:
+    """Item means (B, H) to plan, means (N, H) and quantiles (Q, N, H), as rows of one stage."""
+    steps = np.array([model.step for model in baseline.models])
+    plan = additive_plan(plan_for, steps)
+    plan = np.concatenate([hierarchy.aggregate(plan), plan])
+    nodes, horizon = plan.shape
+    nothing = pl.Series([None], dtype=pl.Float64).new_from_index(0, plan.size)
+    values = {
+        label: nothing if quantiles is None else quantiles[k].ravel()
+        for k, (label, _) in enumerate(QUANTILES)
+    }
+    return pl.DataFrame(
+        {
+            "cycle": pl.Series([cycle]).new_from_index(0, plan.size),
+            "stage": pl.Series([stage]).new_from_index(0, plan.size),
+            "unique_id": np.repeat(np.array(hierarchy.nodes, dtype=object), horizon).tolist(),
+            "ds": month_range(cycle, horizon) * nodes,
+            "lead": np.tile(np.arange(1, horizon + 1), nodes),
+            "plan": plan.ravel(),
+            "mean": mean.ravel(),
+            **values,
+        }
+    )

@@ -1,0 +1,1 @@
+"""What planners hand in and take away: files to checked tables, tables to files and workbooks."""

@@ -1,0 +1,278 @@
+"""From a raw sheet to one checked table: headers, shape, rules, notes, in that order.
+
+This is the order of `take_in`: match the headers, parse every cell, bring the rows into shape, look
+at the rules that need whole rows, and only then either return the frame or raise every problem.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import date
+
+import dataframely as dy
+import polars as pl
+
+from sopforecast.core.months import add_months
+from sopforecast.core.tables import History, Items
+from sopforecast.errors import DataError, Problem, RequestError
+from sopforecast.intake import demand, rules
+from sopforecast.intake.cells import Sheet
+from sopforecast.intake.headers import Layout, Matched, match_headers, plain_name
+from sopforecast.intake.parse import KNOWN_AT, ParseOptions
+from sopforecast.intake.shapes import Shaped, shape_across, shape_long, sum_lines
+
+TABLES: Mapping[str, type[dy.Schema]] = {"items": Items, "history": History}
+SET_BY_LOAD = ("partial",)
+WRITTEN_BY_EXPORTS = ("partial", "load_id", "loaded_by")
+MONTHS_AHEAD = 120
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """What settings say about reading files.
+
+    Attributes
+    ----------
+    columns : Mapping
+        For each table: its column to the header in the file (``[columns.history]``).
+    levels : tuple of str
+        Level columns of items, such as ``family`` and ``region``.
+    id_separator : str
+        Joins the parts of an id built from several columns.
+    missing : {"unknown", "zero"}
+        What an empty month means; only named in notes here.
+    negative : {"refuse", "net"}
+        Whether demand may be below zero.
+    unit_slip : {"refuse", "allow"}
+        Whether a month may be a thousand times its item's usual month.
+    decimal : {"auto", ".", ","}
+        Decimal mark of numbers written as text.
+    """
+
+    columns: Mapping[str, Mapping[str, str | list[str]]] = field(default_factory=dict)
+    levels: tuple[str, ...] = ()
+    id_separator: str = "|"
+    missing: str = "unknown"
+    negative: str = "refuse"
+    unit_slip: str = "refuse"
+    decimal: str = "auto"
+
+
+@dataclass(frozen=True)
+class ParsedTable:
+    """One table of a file, checked.
+
+    Attributes
+    ----------
+    table : str
+        ``items`` or ``history``.
+    frame : DataFrame
+        The schema's columns, for items the level columns after them, and last ``known_at``
+        (Datetime, UTC) when the file has it; sorted by key.
+    notes : tuple of str
+        What was assumed, for the person who loads.
+    given : tuple of str
+        Columns of the frame that the file had; the others are null throughout (or computed).
+    file : str
+        ``history.csv`` or ``book.xlsx[history]``.
+    """
+
+    table: str
+    frame: pl.DataFrame
+    notes: tuple[str, ...] = ()
+    given: tuple[str, ...] = ()
+    file: str = ""
+
+    @property
+    def partial(self) -> pl.DataFrame:
+        """Rows of history after the last complete month."""
+        return self.frame.filter("partial") if "partial" in self.frame.columns else self.frame[:0]
+
+
+@dataclass(frozen=True)
+class Intake:
+    """What a sheet is checked against: settings, the calendar, and what is already known."""
+
+    options: ReadOptions
+    today: date
+    through: date
+    sum_days: bool = False
+    known: pl.DataFrame | None = None
+    items_known: Collection[str] = frozenset()
+    levels_known: Mapping[str, Collection[str]] = field(default_factory=dict)
+
+    def with_items(self, items: pl.DataFrame) -> Intake:
+        """Return the intake with the items of a frame known besides those known before."""
+        levels = {
+            level: {*self.levels_known.get(level, ()), *items[level].unique()}
+            for level in self.options.levels
+        }
+        return replace(
+            self, items_known={*self.items_known, *items["unique_id"]}, levels_known=levels
+        )
+
+
+def take_in(sheet: Sheet, *, table: str, intake: Intake) -> ParsedTable:
+    """Turn a sheet into a table.
+
+    Raises
+    ------
+    DataError
+        With every problem of the header, or else of the rows.
+    RequestError
+        When settings contradict the tables.
+    """
+    columns = _columns(table, intake.options)
+    matched = match_headers(sheet, _layout(table, columns, intake.options))
+    if matched.problems:
+        raise DataError(matched.problems)
+    if sheet.rows.is_empty():
+        raise DataError([_no_rows(sheet)])
+    shaped = _shape(sheet, matched, columns, intake)
+    place = rules.Place(sheet.file, shaped.headers)
+    if table == "history":
+        frame, problems, notes = _check_history(sheet, shaped, intake, place)
+    else:
+        frame, problems, notes = _check_items(shaped, intake, place)
+    problems = [*shaped.problems, *problems]
+    problems += rules.schema_rules(frame, TABLES[table], place=place)
+    if problems:
+        raise DataError(sorted(problems, key=lambda p: p.row or 0))
+    return _finish(
+        sheet, table, shaped, frame, [*sheet.notes, *matched.notes, *shaped.notes, *notes]
+    )
+
+
+def _columns(table: str, options: ReadOptions) -> dict[str, dy.Column]:
+    """Return the columns a file of this table may hold, in the order of the frame."""
+    schema = TABLES[table].columns()
+    clash = [level for level in options.levels if level in schema and table == "items"]
+    if clash:
+        raise RequestError(
+            f"settings, levels: found {clash[0]!r}, a column items already has; allowed: names of "
+            "your own level columns; choose another name"
+        )
+    columns = {name: column for name, column in schema.items() if name not in SET_BY_LOAD}
+    if table == "items":
+        columns |= {level: dy.String(nullable=False) for level in options.levels}
+    return columns | {KNOWN_AT: dy.Datetime(nullable=True)}
+
+
+def _layout(table: str, columns: Mapping[str, dy.Column], options: ReadOptions) -> Layout:
+    mapping = options.columns.get(table, {})
+    if table == "items":
+        required = ("unique_id", *options.levels)
+        return Layout(table, tuple(columns), required, mapping)
+    elsewhere = [name for name in Items.columns() if name not in columns]
+    return Layout(
+        table=table,
+        columns=tuple(columns),
+        required=("unique_id", "ds", "y"),
+        mapping=mapping,
+        replaced_by={"y": ("shipped", "backlog")},
+        ignored=(*elsewhere, *options.levels, *WRITTEN_BY_EXPORTS),
+        has_months_across=True,
+        keeps_foreign=True,
+    )
+
+
+def _shape(
+    sheet: Sheet, matched: Matched, columns: Mapping[str, dy.Column], intake: Intake
+) -> Shaped:
+    options = ParseOptions(
+        latest=add_months(intake.through, MONTHS_AHEAD),
+        levels=intake.options.levels,
+        id_separator=intake.options.id_separator,
+        decimal=intake.options.decimal,
+        has_european_separators=sheet.has_european_separators,
+    )
+    if matched.months:
+        shaped = shape_across(matched, columns, rows=sheet.rows, options=options)
+    else:
+        shaped = shape_long(
+            matched, columns, rows=sheet.rows, options=options, sum_days=intake.sum_days
+        )
+    return sum_lines(shaped) if intake.sum_days else shaped
+
+
+def _check_history(
+    sheet: Sheet, shaped: Shaped, intake: Intake, place: rules.Place
+) -> tuple[pl.DataFrame, list[Problem], list[str]]:
+    options = intake.options
+    history = shaped.frame
+    notes: list[str] = []
+    is_derived = bool(history["y"].is_null().all() and history["shipped"].is_not_null().any())
+    if is_derived:
+        history, notes = demand.demand_from_shipments(history, known=intake.known)
+    history = demand.mark_partial(history, through=intake.through)
+    problems = rules.duplicate_keys(history, ("unique_id", "ds"), place=place)
+    problems += demand.negative_demand(
+        history, negative=options.negative, is_derived=is_derived, place=place
+    )
+    problems += rules.impossible_knowledge(history, today=intake.today, place=place)
+    strangers, notes_on_items = rules.unknown_items(
+        history, intake.items_known, has_levels=bool(options.levels), place=place
+    )
+    problems += strangers
+    problems += rules.unknown_parents(
+        _level_texts(sheet, options.levels), sheet.rows, intake.levels_known, file=sheet.file
+    )
+    if options.unit_slip == "refuse":
+        problems += demand.unit_slips(history, known=intake.known, place=place)
+    notes += notes_on_items
+    notes += demand.assumptions(
+        history, through=intake.through, today=intake.today, missing=options.missing
+    )
+    return history, problems, notes
+
+
+def _check_items(
+    shaped: Shaped, intake: Intake, place: rules.Place
+) -> tuple[pl.DataFrame, list[Problem], list[str]]:
+    items = shaped.frame
+    problems = rules.duplicate_keys(items, ("unique_id",), place=place)
+    problems += rules.blank_levels(items, intake.options.levels, place=place)
+    problems += rules.impossible_knowledge(items, today=intake.today, place=place)
+    return items, problems, []
+
+
+def _level_texts(sheet: Sheet, levels: Collection[str]) -> dict[str, pl.Series]:
+    by_name = {plain_name(cells.name): cells.text for cells in sheet.columns}
+    return {
+        level: by_name[plain_name(level)].str.normalize("NFC")
+        for level in levels
+        if plain_name(level) in by_name
+    }
+
+
+def _no_rows(sheet: Sheet) -> Problem:
+    return Problem(
+        file=sheet.file,
+        row=sheet.header_row,
+        found="a header and no rows below it",
+        allowed="at least one row",
+        todo="fill it in; there is nothing to load yet",
+    )
+
+
+def _finish(
+    sheet: Sheet, table: str, shaped: Shaped, frame: pl.DataFrame, notes: list[str]
+) -> ParsedTable:
+    if frame.is_empty():
+        raise DataError([_no_rows(sheet)])
+    names = [*TABLES[table].columns()]
+    names += [name for name in shaped.frame.columns if name not in names and name[0] != "_"]
+    if KNOWN_AT not in shaped.headers:
+        names.remove(KNOWN_AT)
+    key = [*TABLES[table].primary_key(), *([KNOWN_AT] if KNOWN_AT in names else [])]
+    given = [name for name in names if name in shaped.headers]
+    if table == "history":
+        given = [name for name in names if name in (*shaped.headers, "ds", "y")]
+    return ParsedTable(
+        table=table,
+        frame=frame.select(names).sort(key),
+        notes=tuple(dict.fromkeys(notes)),
+        given=tuple(given),
+        file=sheet.file,
+    )

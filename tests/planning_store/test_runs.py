@@ -1,0 +1,223 @@
+"""Runs: written whole once, verified when they come again, read back as they were given."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date, datetime
+from typing import Any
+
+import polars as pl
+import pytest
+import sqlalchemy as sa
+from polars.testing import assert_frame_equal
+
+from sopforecast.core.tables import Forecasts
+from sopforecast.errors import RequestError, SopforecastError
+from sopforecast.planning_store import runs as runs_module
+from sopforecast.planning_store import schema
+from sopforecast.planning_store.inputs import append_load, undo_load
+from sopforecast.planning_store.runs import (
+    find_run,
+    latest_run,
+    loads_of_run,
+    read_components,
+    read_forecasts,
+    read_residual_paths,
+    read_weights,
+    reuse_run,
+    runs,
+    save_run,
+    stage_stored,
+)
+from sopforecast.planning_store.store import Store
+
+Parts = Callable[..., dict[str, Any]]
+DEC = date(2026, 12, 1)
+
+
+def counts(store: Store) -> dict[str, int]:
+    tables = ["runs", "run_log", "run_loads", *schema.OUTPUTS]
+    with store.reading() as connection:
+        return {
+            name: connection.scalar(
+                sa.select(sa.func.count()).select_from(schema.metadata.tables[name])
+            )
+            for name in tables
+        }
+
+
+def test_everything_comes_back_as_it_was_given(store: Store, run_parts: Parts) -> None:
+    parts = run_parts("r1")
+    assert save_run(store, **parts)
+    readers = {
+        "components": read_components,
+        "residual_paths": read_residual_paths,
+        "weights": read_weights,
+    }
+    for name, read in readers.items():
+        declared = schema.OUTPUTS[name][0]
+        given = parts[name].with_columns(run_id=pl.lit("r1")).select(declared.column_names())
+        back = read(store, "r1")
+        assert_frame_equal(back, declared.cast(given), check_row_order=False, check_exact=True)
+        declared.validate(back)
+    forecasts = read_forecasts(store, "r1", "statistical")
+    Forecasts.validate(forecasts)
+    given = parts["forecasts"].filter(pl.col("stage") == "statistical")
+    assert_frame_equal(forecasts.drop("run_id"), given.sort("unique_id", "ds"), check_exact=True)
+    assert find_run(store, "r1") == parts["run"]
+    assert runs(store).drop("made_at").to_dicts() == [parts["run"]]
+
+
+def test_the_same_run_again_is_a_no_op(store: Store, run_parts: Parts) -> None:
+    parts = run_parts("r1")
+    save_run(store, **parts)
+    before = counts(store)
+    shuffled = {name: parts[name].reverse() for name in schema.OUTPUTS}
+    later = parts["run"] | {"created_at": datetime(2027, 1, 1), "notes": "again"}
+    assert not save_run(store, **(parts | shuffled | {"run": later}))
+    assert counts(store) == before
+    assert find_run(store, "r1") == parts["run"]
+
+
+@pytest.mark.parametrize("name", ["forecasts", "components", "residual_paths", "weights"])
+def test_other_numbers_under_the_same_id_are_refused(
+    store: Store, run_parts: Parts, name: str
+) -> None:
+    parts = run_parts("r1")
+    save_run(store, **parts)
+    changed = {
+        "forecasts": pl.col("p95") * (1 + 2**-52),
+        "components": pl.lit(b"\0").alias("spread"),
+        "residual_paths": pl.col("donor") + "x",
+        "weights": pl.col("cells") + 1,
+    }[name]
+    frame = parts[name].with_columns(changed)
+    before = counts(store)
+    with pytest.raises(SopforecastError, match="run r1 is stored already and differs in content"):
+        save_run(store, **(parts | {name: frame}))
+    assert counts(store) == before
+
+
+def test_another_seed_under_the_same_id_is_refused(store: Store, run_parts: Parts) -> None:
+    parts = run_parts("r1")
+    save_run(store, **parts)
+    with pytest.raises(SopforecastError, match="differs in seed;"):
+        save_run(store, **(parts | {"run": parts["run"] | {"seed": 1}}))
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("forecasts", pl.lit(-1.0).alias("plan"), r"forecasts of run r1 break their rules"),
+        ("forecasts", pl.lit(9e9).alias("p05"), "quantiles_do_not_cross"),
+        ("forecasts", pl.lit("A").alias("unique_id"), "primary_key"),
+        ("weights", pl.lit("r0").alias("run_id"), "weights hold rows of another run than r1"),
+    ],
+)
+def test_frames_that_break_their_rules_are_refused_whole(
+    store: Store, run_parts: Parts, name: str, change: pl.Expr, message: str
+) -> None:
+    parts = run_parts("r1")
+    with pytest.raises(RequestError, match=message):
+        save_run(store, **(parts | {name: parts[name].with_columns(change)}))
+    assert set(counts(store).values()) == {0}
+
+
+def test_a_missing_column_is_refused(store: Store, run_parts: Parts) -> None:
+    parts = run_parts("r1")
+    with pytest.raises(RequestError, match="missing column"):
+        save_run(store, **(parts | {"weights": parts["weights"].drop("cells")}))
+    with pytest.raises(RequestError, match="wrong: seed"):
+        save_run(store, **(parts | {"run": {k: v for k, v in parts["run"].items() if k != "seed"}}))
+
+
+def test_a_load_that_is_not_there_is_refused(store: Store, run_parts: Parts) -> None:
+    with pytest.raises(RequestError, match="names a load that is not there: 'L7'"):
+        save_run(store, **(run_parts("r1") | {"loads_used": ["L7"]}))
+    assert set(counts(store).values()) == {0}
+
+
+def test_a_stage_is_answered_by_the_one_it_is_equal_to(store: Store, run_parts: Parts) -> None:
+    parts = run_parts("r1")
+    save_run(store, **parts)
+    assert stage_stored(store, "r1", "approved") == "statistical"
+    assert stage_stored(store, "r1", "naive") == "naive"
+    assert stage_stored(store, "r1", "source:sales") is None
+    approved = read_forecasts(store, "r1", "approved")
+    assert set(approved["stage"]) == {"approved"}
+    assert_frame_equal(
+        approved.drop("stage"), read_forecasts(store, "r1", "statistical").drop("stage")
+    )
+    extra = parts["forecasts"].filter(pl.col("stage") == "naive")
+    both = pl.concat([parts["forecasts"], extra.with_columns(stage=pl.lit("consensus"))])
+    save_run(store, **(parts | {"run": parts["run"] | {"run_id": "r2"}, "forecasts": both}))
+    assert stage_stored(store, "r2", "approved") == "consensus"
+    assert stage_stored(store, "r2", "statistical") == "statistical"
+
+
+def test_what_is_not_there_is_refused_with_what_is(store: Store, run_parts: Parts) -> None:
+    with pytest.raises(RequestError, match="no run 'r1'; the newest runs are: none yet"):
+        find_run(store, "r1")
+    save_run(store, **run_parts("r1"))
+    with pytest.raises(RequestError, match="no run 'r9'; the newest runs are: r1"):
+        read_forecasts(store, "r9", "consensus")
+    with pytest.raises(RequestError, match="r1 has no stage 'source:sales'; it has: naive, stat"):
+        read_forecasts(store, "r1", "source:sales")
+
+
+def test_the_latest_run_is_the_one_made_last(store: Store, run_parts: Parts) -> None:
+    """A rerun of the older inputs, say after an undo, makes the older run the latest again."""
+    assert latest_run(store) is None
+    jan = date(2027, 1, 1)
+    for run_id, cycle in (("r1", DEC), ("r2", DEC), ("j1", jan)):
+        save_run(store, **run_parts(run_id, cycle=cycle))
+    assert latest_run(store, DEC)["run_id"] == "r2"
+    assert latest_run(store)["run_id"] == "j1"
+    assert not save_run(store, **run_parts("r1"))
+    assert latest_run(store, DEC)["run_id"] == latest_run(store)["run_id"] == "r1"
+    assert runs(store, DEC)["run_id"].to_list() == ["r2", "r1"]
+    assert runs(store)["run_id"].to_list() == ["r2", "j1", "r1"]
+    assert reuse_run(store, "r2", at=datetime(2027, 2, 1), loads_used=[])
+    assert latest_run(store, DEC)["run_id"] == "r2"
+    assert runs(store, DEC)["made_at"][-1] == datetime(2027, 2, 1)
+    assert counts(store)["runs"] == 3
+
+
+def test_two_who_save_the_same_run_at_once(
+    store: Store, run_parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both look before either has written; one writes and the other verifies."""
+    verify = runs_module._verify
+
+    def verify_and_dawdle(*given: Any) -> bool:
+        found = verify(*given)
+        time.sleep(0.3)
+        return found
+
+    monkeypatch.setattr(runs_module, "_verify", verify_and_dawdle)
+    with ThreadPoolExecutor(2) as pool:
+        made = [pool.submit(save_run, store, **run_parts("r1")) for _ in range(2)]
+    assert sorted(job.result() for job in made) == [False, True]
+    assert counts(store)["runs"] == 1
+
+
+def test_a_run_that_is_not_there_cannot_be_reused(store: Store) -> None:
+    assert not reuse_run(store, "r1", at=datetime(2027, 2, 1), loads_used=[])
+    assert set(counts(store).values()) == {0}
+
+
+def test_a_run_knows_the_loads_it_read(store: Store, run_parts: Parts) -> None:
+    at = datetime(2026, 12, 8)
+    for name in ("a", "b"):
+        frame = pl.DataFrame({"unique_id": [name]})
+        append_load(store, "items", frame, file=name, file_hash=name, loaded_by="ann", loaded_at=at)
+    save_run(store, **(run_parts("r1") | {"loads_used": ["L0001", "L0001"]}))
+    assert loads_of_run(store, "r1")["load_id"].to_list() == ["L0001"]
+    reuse_run(store, "r1", at=at, loads_used={"L0002"})
+    undo_load(store, "L0002", at=at)
+    assert loads_of_run(store, "r1").rows() == [
+        ("L0001", "items", "a", None),
+        ("L0002", "items", "b", at),
+    ]
