@@ -18,6 +18,7 @@ _HOMES = {
     "build_hierarchy": "sopforecast.core.hierarchy",
     "load_settings": "sopforecast.settings",
     "open_workspace": "sopforecast.workspace",
+    "rebuild_draws": "sopforecast.baseline.components",
     "run_cycle": "sopforecast.cycle",
 }
 

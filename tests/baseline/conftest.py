@@ -24,7 +24,9 @@ def make_hierarchy() -> HierarchyMaker:
         size = columns if isinstance(columns, int) else len(next(iter(values.values())))
         frame = {"unique_id": [f"i{i:02d}" for i in range(size)]}
         frame |= {name: list(cells) for name, cells in values.items()}
-        return build_hierarchy(pl.DataFrame(frame), levels=list(values) if levels is None else levels)
+        return build_hierarchy(
+            pl.DataFrame(frame), levels=list(values) if levels is None else levels
+        )
 
     return make
 

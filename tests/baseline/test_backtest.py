@@ -46,9 +46,7 @@ def test_what_came_after_each_origin():
     scored = np.array([[1.0, 2, np.nan, 4, 5, 6], [np.nan, 8, 9, 10, 11, 12]])
     found = actuals_after(scored, (2, 5), 3)
     nan = np.nan
-    np.testing.assert_array_equal(
-        found, [[[5, 6, nan], [2, nan, 4]], [[11, 12, nan], [8, 9, 10]]]
-    )
+    np.testing.assert_array_equal(found, [[[5, 6, nan], [2, nan, 4]], [[11, 12, nan], [8, 9, 10]]])
     assert actuals_after(scored, (), 3).shape == (2, 0, 3)
 
 

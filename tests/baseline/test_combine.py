@@ -82,9 +82,7 @@ def test_errors_count_in_yardsticks_and_only_up_to_a_limit():
     errors = np.concatenate([_errors(500.0, 100.0), _errors(1.0, 2.0)])
     backtest = _backtest(errors)
     scale = np.array([[100.0], [1.0]])
-    backtest = Backtest(
-        backtest.models, backtest.offsets, backtest.paths, backtest.actual, scale
-    )
+    backtest = Backtest(backtest.models, backtest.offsets, backtest.paths, backtest.actual, scale)
     # In yardsticks A: 5, 1 and B: 1, 2 -> means 3 and 1.5.
     own = np.array([(1.5 / 3.0) ** 6, 1.0])
     own /= own.sum()
@@ -127,7 +125,9 @@ def test_nothing_to_compare_gives_equal_weights():
     assert learn_weights(unknown, ["s"], {"s": SMOOTH})["s"].weights.tolist() == [0.5, 0.5]
 
 
-@pytest.mark.parametrize(("errors", "first"), [((0, 0), 0.5), ((0, 1), 0.55), ((1e-12, 1e-12), 0.5)])
+@pytest.mark.parametrize(
+    ("errors", "first"), [((0, 0), 0.5), ((0, 1), 0.55), ((1e-12, 1e-12), 0.5)]
+)
 def test_models_without_any_error_have_finite_weights(errors, first):
     found = learn_weights(_backtest(_errors(*errors, series=8)), ["s"] * 8, {"s": SMOOTH})
     weights = found["s"].weights

@@ -38,9 +38,7 @@ def test_an_item_is_drawn_to_the_others_the_more_the_shorter_it_is():
     own = (np.var(y[0], ddof=1) - 3.0) / 9.0
     short = y.copy()
     short[0, :36] = np.nan
-    pooled = np.median(
-        (y.var(axis=1, ddof=1) - y.mean(axis=1)) / np.square(y.mean(axis=1))
-    )
+    pooled = np.median((y.var(axis=1, ddof=1) - y.mean(axis=1)) / np.square(y.mean(axis=1)))
     assert learn_dispersion(y, np.ones(100))[0] == pytest.approx((48 * own + 12 * pooled) / 60)
     assert learn_dispersion(short, np.ones(100))[0] < learn_dispersion(y, np.ones(100))[0]
 
@@ -73,7 +71,9 @@ def test_known_drift_is_recovered(drift, step):
     mean = np.broadcast_to(rng.uniform(0.5, 5.0, (items, 1, 1)), (items, origins, horizon))
     level = rng.gamma(1 / drift, drift, (items, origins, 1)) if drift else 1.0
     actual = _negative_binomial(mean * level, dispersion, rng)
-    found = learn_drift(step * mean, step * actual, np.full(items, dispersion), np.full(items, step))
+    found = learn_drift(
+        step * mean, step * actual, np.full(items, dispersion), np.full(items, step)
+    )
     assert found == pytest.approx(drift, abs=0.04 + 0.15 * drift)
 
 

@@ -137,7 +137,10 @@ def test_a_misbehaving_model_is_recorded_and_the_others_go_on(kind, rng, monkeyp
     paths, failures = _one(y, "Bad", "SeasonalNaive", offsets=(0, 3))
     assert np.isnan(paths[:, 0]).all()
     assert np.isfinite(paths[:, 1]).all()
-    assert [(f.unique_id, f.model, f.offset) for f in failures] == [("a", "Bad", 0), ("a", "Bad", 3)]
+    assert [(f.unique_id, f.model, f.offset) for f in failures] == [
+        ("a", "Bad", 0),
+        ("a", "Bad", 3),
+    ]
     assert all(isinstance(f, Failure) and reason in f.reason for f in failures)
     assert all(len(f.reason) < 200 for f in failures)
 

@@ -3,8 +3,10 @@
 Reads one command a line on standard input and forks for each, so that libraries are imported once:
 ``publish N``, ``save N`` or ``load N`` carries the step out and kills itself (SIGKILL) at the N-th
 statement that reaches the database; ``race 4`` lets four children publish at once. Answers with
-one line: the exit statuses. sopforecast itself is imported after the fork: what it declares starts threads
-of Polars, and threads do not live through a fork. A child that hangs ends by SIGALRM.
+one line: the exit statuses.
+
+sopforecast itself is imported after the fork: what it declares starts threads of Polars, and
+threads do not live through a fork. A child that hangs ends by SIGALRM.
 """
 
 from __future__ import annotations

@@ -12,7 +12,6 @@ import shutil
 import struct
 import subprocess
 import tempfile
-import uuid
 from collections.abc import Callable, Iterator
 from datetime import date, datetime
 from pathlib import Path
@@ -69,13 +68,18 @@ class _Server:
         self._run("pg_ctl", "-D", str(self.folder / "data"), "-m", "immediate", "-w", "stop")
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def new_database(self) -> str:
-        name = f"plan_{uuid.uuid4().hex[:12]}"
-        admin = sa.create_engine(self.url("postgres"), isolation_level="AUTOCOMMIT")
-        with admin.connect() as connection:
-            connection.exec_driver_sql(f"CREATE DATABASE {name}")
-        admin.dispose()
-        return self.url(name)
+    def empty_database(self) -> str:
+        """The one database of the session, without tables and without other sessions."""
+        engine = sa.create_engine(self.url("postgres"), isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            connection.exec_driver_sql(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+            connection.exec_driver_sql("DROP SCHEMA public CASCADE")
+            connection.exec_driver_sql("CREATE SCHEMA public")
+        engine.dispose()
+        return self.url("postgres")
 
     def url(self, database: str) -> str:
         return f"postgresql+psycopg://postgres@/{database}?host={self.folder}"
@@ -102,7 +106,7 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Where an empty store may be made, on each engine."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'planning.db'}"
-    return request.getfixturevalue("postgres").new_database()
+    return request.getfixturevalue("postgres").empty_database()
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from sopforecast.baseline.seasonality import SEASON
 FIRST_TRAINING_MONTHS = 24
 MAX_SPAN = 66
 SERIES_ORIGINS = 5_000  # about as many forecasts of a series from an origin are enough
-MIN_ORIGINS, MAX_ORIGINS = 5, 10
+MIN_ORIGINS, MAX_ORIGINS = 5, 7
 MAX_STEP = 11  # months between origins: near ones tell more about the next one
 SHORT_TRAINING_MONTHS = 12
 

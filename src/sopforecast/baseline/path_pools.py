@@ -16,6 +16,7 @@ from sopforecast.core.hierarchy import Hierarchy
 MIN_COMMON_PATHS = 12
 MAX_OWN_PATHS = 400
 MIN_OWN_PATHS = 60
+FEWEST_OWN_PATHS = 12  # fewer have no shape of their own: centred, a single one would be nothing
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,10 @@ def own_pools(
     offsets: Sequence[int],
     rng: np.random.Generator,
 ) -> dict[str, PathPool]:
-    """Own paths by segment, each month ahead centred; a segment with few takes the portfolio's."""
+    """Own paths by segment, each month ahead centred; a segment with few takes the portfolio's.
+
+    A portfolio with hardly any gets made-up ones: of them only the shape is used.
+    """
     names = np.asarray(segments)
     known = np.isfinite(own).all(axis=2)
     pools = {}
@@ -117,7 +121,7 @@ def own_pools(
             keep = np.sort(rng.choice(i.size, MAX_OWN_PATHS, replace=False))
             i, o = i[keep], o[keep]
         paths = own[i, o]
-        if i.size == 0:
+        if i.size < FEWEST_OWN_PATHS:
             paths = _made_up_paths(own.shape[2], rng)
             i, o = np.zeros(len(paths), dtype=np.int64), np.arange(len(paths))
             origins = o
