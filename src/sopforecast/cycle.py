@@ -25,6 +25,7 @@ from sopforecast.baseline.components import (
 )
 from sopforecast.baseline.forecast import Baseline, forecast_baseline
 from sopforecast.baseline.lifecycle import months_without_demand
+from sopforecast.baseline.models import refuse_unknown_models
 from sopforecast.baseline.panel import item_panel, node_panel, since_launch
 from sopforecast.baseline.record import backtest_by_lead
 from sopforecast.baseline.segment import segment
@@ -99,10 +100,12 @@ def run_cycle(
     Raises
     ------
     RequestError
-        When no item has a known month of demand, or a level is not a column of ``items``.
+        When no item has a known month of demand, a level is not a column of ``items``, or a model
+        named in the settings is not known.
     DataError
         When an item has no place in a declared level.
     """
+    refuse_unknown_models(settings.advanced.models)
     clock = _Clock(on_progress)
     last_month = add_months(cycle, -1)
     with clock.stage("check"):

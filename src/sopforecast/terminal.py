@@ -85,6 +85,7 @@ def ran(result: Result) -> str:
     else:
         opening = f"Run {result['run_id']} of cycle {result['cycle']}: {head}"
     lines = [opening, "", *_headline(result), "", ADDS]
+    lines += _past(result["backtest"])
     lines += [f"Note: {note}" for note in result["notes"]]
     lines += [f"{row['status'].capitalize()}: {row['sentence']}" for row in result["checks"]]
     lines.append(_check_counts(result["check_counts"]))
@@ -198,6 +199,17 @@ def _table(rows: Sequence[Sequence[str]]) -> list[str]:
         )
         for row in rows
     ]
+
+
+def _past(backtest: Sequence[Result]) -> list[str]:
+    """How it did on past months, in one line."""
+    if not backtest:
+        return []
+    near, far = (wording.percent(row["wmape"]) for row in (backtest[0], backtest[-1]))
+    errors = f"{near} {backtest[0]['lead']} month ahead, {far} {backtest[-1]['lead']} ahead"
+    seen = [row["coverage80"] for row in backtest if row["coverage80"] is not None]
+    inside = f"; {10 * sum(seen) / len(seen):.1f} of 10 landed in P10-P90" if seen else ""
+    return [f"Past months: items were off by {errors} (WMAPE){inside}."]
 
 
 def _check_counts(counts: Mapping[str, int]) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import date
 
 import numpy as np
 import polars as pl
 import pytest
 
+from sopforecast.baseline.panel import Panel, node_panel
 from sopforecast.core.hierarchy import Hierarchy, build_hierarchy
 
 HierarchyMaker = Callable[..., Hierarchy]
@@ -40,5 +42,16 @@ def seasonal_demand() -> Callable[..., np.ndarray]:
         wave = 1.0 + 0.3 * np.sin(2 * np.pi * np.arange(months) / 12)
         level = np.geomspace(20.0, 2_000.0, n)[:, None] if n > 1 else np.array([[100.0]])
         return level * wave * np.exp(noise * rng.standard_normal((n, months)))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_panel() -> Callable[[np.ndarray, Hierarchy], Panel]:
+    """A panel of all nodes whose recorded demand is the fit value; history ends in 2026-09."""
+
+    def make(y: np.ndarray, hierarchy: Hierarchy) -> Panel:
+        items = Panel(hierarchy.items, y, y.copy(), date(2026, 9, 1))
+        return node_panel(items, hierarchy)
 
     return make

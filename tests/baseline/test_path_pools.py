@@ -18,32 +18,44 @@ def _own(own, hierarchy, segments, offsets):
     return own_pools(own, hierarchy, segments, offsets, np.random.default_rng(1))
 
 
-def test_short_paths_are_continued_with_the_square_root_of_the_lead():
+def test_a_path_known_for_two_thirds_is_continued_with_the_square_root_of_the_lead():
+    nan = np.nan
+    z = np.ones((MIN_OWN_PATHS, 2, 6))
+    z[0, 0] = [2.0, 1.0, 3.0, -4.0, nan, nan]
+    z[1, 0] = [2.0, 1.0, 3.0, nan, nan, nan]
+    found, notes = whole_paths(z)
+    np.testing.assert_allclose(found[0, 0, 4:], [-4.0 * (5 / 4) ** 0.5, -4.0 * (6 / 4) ** 0.5])
+    np.testing.assert_array_equal(found[0, 0, :4], z[0, 0, :4])
+    assert np.isnan(found[1, 0]).all()  # known for half of the months
+    assert (found[2:] == 1).all()
+    assert notes == ()
+
+
+def test_where_there_are_few_the_shorter_ones_are_continued_too_and_it_is_said():
     nan = np.nan
     z = np.array([[[2.0, -4.0, nan, nan], [1.0, nan, nan, nan], [nan, nan, nan, nan]]])
-    found, notes = whole_paths(z, (2, 1, 0))
+    found, notes = whole_paths(z)
     np.testing.assert_allclose(found[0, 0], [2.0, -4.0, -4.0 * 1.5**0.5, -4.0 * 2**0.5])
-    assert np.isnan(found[0, 1:]).all()  # two months are known elsewhere: one is too short
-    assert "2 to 2 months" in notes[0]
+    np.testing.assert_allclose(found[0, 1], [1.0, 2**0.5, 3**0.5, 2.0])
+    assert np.isnan(found[0, 2]).all()
+    assert "short for 4 months ahead" in notes[0]
+    half = np.full((MIN_OWN_PATHS, 1, 4), nan)
+    half[:, :, :2] = 1.0
+    found, notes = whole_paths(half)
+    assert np.isfinite(found).all()
+    assert "known for 2 months or more" in notes[0]
 
 
 def test_a_path_with_a_hole_is_known_up_to_it():
     z = np.array([[[1.0, 2.0, np.nan, 9.0], [3.0, 5.0, np.nan, np.nan]]])
-    found, _ = whole_paths(z, (4, 2))
+    found, _ = whole_paths(z)
     np.testing.assert_allclose(found[0, 0, 2:], [2.0 * 1.5**0.5, 2.0 * 2**0.5])
 
 
-def test_with_enough_whole_paths_only_those_are_kept():
-    z = np.ones((MIN_OWN_PATHS, 2, 3))
-    z[:, 0, 2] = np.nan
-    found, notes = whole_paths(z, (4, 2))
-    assert np.isnan(found[:, 0]).all()
-    assert (found[:, 1] == 1).all()
-    assert notes == ()
-
-
-def test_nothing_known_stays_unknown():
-    found, notes = whole_paths(np.full((2, 3, 4), np.nan), (3, 2, 1))
+@pytest.mark.parametrize("origins", [0, 3])
+def test_nothing_known_stays_unknown(origins):
+    found, notes = whole_paths(np.full((2, origins, 4), np.nan))
+    assert found.shape == (2, origins, 4)
     assert np.isnan(found).all()
     assert notes == ()
 
@@ -115,3 +127,11 @@ def test_no_common_paths_at_all(make_hierarchy):
     empty = [(hierarchy.codes[0], np.zeros((1, 0, 4)), np.zeros((1, 1, 1)))]
     (total,) = common_pools(empty, hierarchy, ())
     assert total.paths.shape == (0, 4)
+
+
+def test_hardly_any_paths_still_give_a_range(make_hierarchy):
+    """One path, centred, would be a range of nothing."""
+    own = np.array([[[3.0, -1.0, 2.0]]])
+    pool = _own(own, make_hierarchy(1), ["short"], (1,))["short"]
+    assert len(pool.donors) == MIN_OWN_PATHS
+    assert (pool.paths.std(axis=0) > 0.5).all()

@@ -9,7 +9,8 @@ from sopforecast.baseline.ranges import learn_ranges
 from sopforecast.baseline.simulate import ItemModel, Pools, draw_items
 
 HORIZON = 4
-OFFSETS = tuple(range(HORIZON, 41 * HORIZON, HORIZON))  # 40 origins that do not overlap
+ORIGINS = 40
+OFFSETS = tuple(range(HORIZON, (ORIGINS + 1) * HORIZON, HORIZON))  # they do not overlap
 
 
 def _paths(rng, *shape):
@@ -18,7 +19,7 @@ def _paths(rng, *shape):
     return np.sqrt(0.5) * (shock + rng.standard_normal((*shape, HORIZON)))
 
 
-def _simulate(hierarchy, sds, *, origins=len(OFFSETS), seed=0):
+def _simulate(hierarchy, sds, *, origins=ORIGINS, seed=0):
     """Errors (B, O, H) with sd ``sds`` by level and, last, an own part; scales (B, O)."""
     rng = np.random.default_rng(seed)
     size = len(hierarchy.items)

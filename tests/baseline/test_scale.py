@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -20,7 +22,7 @@ def test_features_against_a_loop(seasonal_demand):
             indices, _ = seasonal_indices(row[None, :])
             adjusted = (row / index_of_months(indices, -row.size, row.size)[0])[-36:]
             row = row[np.isfinite(row)]
-            steps = [abs(b - a) for a, b in zip(adjusted, adjusted[1:], strict=False) if a == a]
+            steps = [abs(b - a) for a, b in pairwise(adjusted) if a == a]
             years = [abs(b - a) for a, b in zip(row[-48:], row[-48:][12:], strict=False)]
             level = np.mean(row[-12:])
             np.testing.assert_allclose(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -73,7 +75,7 @@ def test_chunks_add_up_to_the_same_bytes_however_cut(cuts, models, pools, hierar
     bounds = [0, *sorted(cuts), SIZE]
     sums = np.zeros((DRAWS, len(hierarchy.aggregates), HORIZON))
     means, quantiles = [], []
-    for start, stop in zip(bounds, bounds[1:], strict=False):
+    for start, stop in pairwise(bounds):
         view = view_chunk(models[start:stop], pools, hierarchy, SEED, DRAWS)
         sums[:, view.touched] += view.sums
         means.append(view.mean)

@@ -9,9 +9,11 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import struct
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from datetime import date, datetime
 from pathlib import Path
@@ -42,30 +44,52 @@ class _Server:
         self.programs = programs
         self.folder = Path(tempfile.mkdtemp(prefix="sopf-pg-"))
         self.user = "postgres" if os.geteuid() == 0 else None
+        self.process: subprocess.Popen[bytes] | None = None
         if self.user:
             shutil.chown(self.folder, self.user, self.user)
 
-    def _run(self, program: str, *arguments: str) -> None:
-        subprocess.run(
-            [str(self.programs / program), *arguments],
-            check=True,
-            user=self.user,
-            cwd=self.folder,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            timeout=120,
-        )
-
     def start(self) -> None:
-        data = str(self.folder / "data")
-        self._run("initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "-N")
-        options = f"-c listen_addresses='' -c unix_socket_directories={self.folder} -c fsync=off"
-        log = str(self.folder / "log")
-        self._run("pg_ctl", "-D", data, "-o", options, "-l", log, "-w", "-t", "60", "start")
+        data, log = self.folder / "data", (self.folder / "log").open("wb")
+        options: dict[str, Any] = {
+            "user": self.user,
+            "cwd": self.folder,
+            "stdin": subprocess.DEVNULL,
+            "stdout": log,
+            "stderr": subprocess.STDOUT,
+        }
+        initdb = [self.programs / "initdb", "-D", data, "-U", "postgres", "-A", "trust"]
+        subprocess.run([*initdb, "-E", "UTF8", "-N"], check=True, timeout=120, **options)
+        settings = {
+            "listen_addresses": "",
+            "unix_socket_directories": self.folder,
+            "fsync": "off",
+        }
+        server = [self.programs / "postgres", "-D", data]
+        server += [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        if shutil.which("setpriv"):  # the server ends with the tests, also when they are killed
+            server = ["setpriv", "--pdeathsig", "INT", "--", *server]
+        self.process = subprocess.Popen(server, **options)
+        log.close()
+        self._wait()
+
+    def _wait(self) -> None:
+        engine = sa.create_engine(self.url("postgres"))
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                engine.connect().close()
+            except sa.exc.OperationalError:
+                if time.monotonic() > deadline or self.process.poll() is not None:
+                    raise
+                time.sleep(0.05)
+            else:
+                engine.dispose()
+                return
 
     def stop(self) -> None:
-        self._run("pg_ctl", "-D", str(self.folder / "data"), "-m", "immediate", "-w", "stop")
+        if self.process is not None:
+            self.process.send_signal(signal.SIGINT)
+            self.process.wait(60)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def empty_database(self) -> str:

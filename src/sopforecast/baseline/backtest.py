@@ -65,8 +65,8 @@ def choose_offsets(n_months: np.ndarray) -> tuple[int, ...]:
     if span < 1:
         return ()
     wanted = min(max(SERIES_ORIGINS // months.size, MIN_ORIGINS), MAX_ORIGINS)
-    step = min(max(1, round(span / wanted)), MAX_STEP)
-    return tuple(range(step, span + 1, step))[:wanted]
+    span = min(span, MAX_STEP * wanted)
+    return tuple(sorted({max(1, round(span * k / wanted)) for k in range(1, wanted + 1)}))
 
 
 def actuals_after(scored: np.ndarray, offsets: Sequence[int], horizon: int) -> np.ndarray:

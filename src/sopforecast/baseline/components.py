@@ -15,7 +15,7 @@ import polars as pl
 
 from sopforecast.baseline.forecast import Baseline
 from sopforecast.baseline.simulate import ItemModel, Pools, draw_nodes
-from sopforecast.core.hierarchy import ITEM, TOTAL, Hierarchy
+from sopforecast.core.hierarchy import ITEM, Hierarchy
 
 
 def components_frame(baseline: Baseline) -> pl.DataFrame:
@@ -70,7 +70,6 @@ def rebuild_draws(
     components: pl.DataFrame,
     residual_paths: pl.DataFrame,
     *,
-    levels: Sequence[str],
     seed: int,
     draws: int,
 ) -> tuple[Hierarchy, np.ndarray]:
@@ -80,8 +79,6 @@ def rebuild_draws(
     ----------
     components, residual_paths : pl.DataFrame
         Of one run, in any order.
-    levels : sequence of str
-        Declared levels of the run (``runs.levels``).
     seed, draws : int
         Of the run.
 
@@ -92,7 +89,7 @@ def rebuild_draws(
         Aggregates first, in ``hierarchy.nodes`` order.
     """
     models = [_item_model(row) for row in components.sort("unique_id").iter_rows(named=True)]
-    hierarchy = _hierarchy_of(models, levels)
+    hierarchy = _hierarchy_of(models)
     pools = _pools_of(residual_paths, hierarchy, horizon=models[0].centre.size)
     return hierarchy, draw_nodes(models, pools, hierarchy, seed=seed, draws=draws)
 
@@ -113,9 +110,9 @@ def _item_model(row: dict[str, object]) -> ItemModel:
     return ItemModel(groups=groups, **plain, **arrays)  # type: ignore[arg-type]
 
 
-def _hierarchy_of(models: Sequence[ItemModel], levels: Sequence[str]) -> Hierarchy:
+def _hierarchy_of(models: Sequence[ItemModel]) -> Hierarchy:
     """The hierarchy as it was when the run was made, from the groups kept with every item."""
-    labels = (TOTAL, *levels)
+    labels = [_level_of(group) for group in models[0].groups]
     aggregates: list[str] = []
     of_level: list[str] = []
     codes = []
@@ -132,6 +129,11 @@ def _hierarchy_of(models: Sequence[ItemModel], levels: Sequence[str]) -> Hierarc
         tuple(of_level),
         np.array(codes, dtype=np.int64),
     )
+
+
+def _level_of(aggregate: str) -> str:
+    """Its level label: of ``family=Oncology/region=EU`` it is ``family/region``."""
+    return "/".join(part.partition("=")[0] for part in aggregate.split("/"))
 
 
 def _pools_of(residual_paths: pl.DataFrame, hierarchy: Hierarchy, *, horizon: int) -> Pools:

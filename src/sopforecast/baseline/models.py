@@ -10,6 +10,7 @@ then learned by rolling origins like any other's.
 
 from __future__ import annotations
 
+import difflib
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sopforecast.baseline.seasonality import SEASON, index_of_months, seasonal_indices
+from sopforecast.errors import RequestError
 
 LocalModel = Callable[[np.ndarray, int], np.ndarray]
 
@@ -114,6 +116,17 @@ SMOOTH_POOL = ("DOT", "DampedETS", "SeasonalNaive")
 SPARSE_POOL = ("CrostonSBA", "TSB", "Average12", "SeasonalNaive")
 MIN_MONTHS = {"DOT": 6, "SeasonalNaive": SEASON, "DampedETS": 6, "Average12": 1}
 DEFAULT_MIN_MONTHS = 8
+
+
+def refuse_unknown_models(names: Sequence[str]) -> None:
+    """Raise RequestError when one of the names is not in ``LOCAL_MODELS``."""
+    for name in names:
+        if name not in LOCAL_MODELS:
+            near = difflib.get_close_matches(name, LOCAL_MODELS, n=1)
+            hint = f"did you mean {near[0]}?" if near else "correct it in sopforecast.toml"
+            raise RequestError(
+                f"advanced.models: found {name!r}; allowed: {', '.join(LOCAL_MODELS)}; {hint}"
+            )
 
 
 @dataclass(frozen=True)

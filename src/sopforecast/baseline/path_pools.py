@@ -6,6 +6,7 @@ Paths are scaled out-of-sample residuals over all months ahead. A pool keeps the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ from sopforecast.core.hierarchy import Hierarchy
 MIN_COMMON_PATHS = 12
 MAX_OWN_PATHS = 400
 MIN_OWN_PATHS = 60
+USABLE_SHARES = (2 / 3, 1 / 3, 0.0)
 FEWEST_OWN_PATHS = 12  # fewer have no shape of their own: centred, a single one would be nothing
 
 
@@ -40,30 +42,33 @@ class PathPool:
     paths: np.ndarray
 
 
-def whole_paths(z: np.ndarray, offsets: Sequence[int]) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Keep paths known in every month ahead; lengthen the longest ones where there are too few.
+def whole_paths(z: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Paths over all months ahead (B, O, H), NaN where there is none, and what to say of them.
 
-    With less than about horizon + 24 months no origin has a whole path. Then the part that is
-    known is continued from its last month, growing with the square root of the lead.
+    A path known for two thirds of the months is continued from its last one, growing with the
+    square root of the lead. With less than about horizon + 24 months of history there are few of
+    those: then shorter ones are continued too.
     """
-    whole = np.isfinite(z).all(axis=2)
-    if whole.sum() >= MIN_OWN_PATHS or not np.isfinite(z).any():
-        return np.where(whole[:, :, None], z, np.nan), ()
     horizon = z.shape[2]
     known = np.isfinite(z)
     length = np.where(known.all(axis=2), horizon, np.argmin(known, axis=2))
-    longest = int(length.max())
-    needed = min(horizon, max(1, min(longest, 6)))
-    last = np.take_along_axis(z, np.maximum(length - 1, 0)[:, :, None], axis=2)
+    for share in USABLE_SHARES:
+        needed = max(1, math.ceil(share * horizon))
+        usable = length >= needed
+        if usable.sum() >= MIN_OWN_PATHS:
+            break
     lead = np.arange(1, horizon + 1)
+    last = np.take_along_axis(z, np.maximum(length - 1, 0)[:, :, None], axis=2)
     grown = last * np.sqrt(lead / np.maximum(length, 1)[:, :, None])
-    lengthened = np.where(lead > length[:, :, None], grown, z)
-    lengthened = np.where((length >= needed)[:, :, None], lengthened, np.nan)
+    paths = np.where(lead > length[:, :, None], grown, z)
+    paths = np.where(usable[:, :, None], paths, np.nan)
+    if share == USABLE_SHARES[0] or not usable.any():
+        return paths, ()
     note = (
-        f"history is too short for whole {horizon}-month error paths: paths known for "
-        f"{needed} to {longest} months were continued with growth by the square root of the lead"
+        f"history is short for {horizon} months ahead: errors known for {needed} months or more "
+        "were continued, growing with the square root of the lead"
     )
-    return lengthened, (note,)
+    return paths, (note,)
 
 
 def common_pools(

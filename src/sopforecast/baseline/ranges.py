@@ -84,7 +84,7 @@ def learn_ranges(
     """
     horizon = residual.shape[2]
     z = np.clip(residual / scale[:, :, None], -PATH_LIMIT, PATH_LIMIT)
-    z, notes = whole_paths(z, offsets)
+    z, notes = whole_paths(z)
     weight = np.where(np.isfinite(z), np.broadcast_to(scale[:, :, None], z.shape), 0.0)
     filled = np.nan_to_num(z)
     independent = _independent_origins(np.isfinite(z).any(axis=(0, 2)), offsets, horizon)

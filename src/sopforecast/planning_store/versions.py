@@ -63,7 +63,7 @@ def standing(
 
 def current(versions: pl.DataFrame, spec: Input) -> pl.DataFrame:
     """The last version of each key by ``known_at``, then by load; retractions included."""
-    ordered = versions.sort(*spec.key, "known_at", "seq")
+    ordered = versions.sort(*spec.key, "known_at", "seq", "version_id")
     is_last = pl.struct(spec.key).rle_id()
     return ordered.filter((is_last != is_last.shift(-1)).fill_null(True))
 
