@@ -393,10 +393,6 @@ def test_an_unknown_level_is_refused():
 
 # Little history
 
-ONE_ERROR = pytest.mark.xfail(
-    strict=False, reason="one item, one known error: its size alone makes the range"
-)
-
 
 def _little(items, months, *, horizon=HORIZON):
     """The last ``months`` of some plain items; history alone."""
@@ -408,7 +404,7 @@ def _little(items, months, *, horizon=HORIZON):
 @pytest.mark.parametrize(
     ("items", "months"),
     [(items, months) for items in (1, 4) for months in (1, 2, 6, 12, 14, 18, 24, 30, 42, 48)]
-    + [(4, 13), pytest.param(1, 13, marks=ONE_ERROR)],
+    + [(4, 13), (1, 13)],
 )
 def test_any_length_of_history_gives_a_forecast_with_a_range_and_says_what_it_rests_on(
     items, months

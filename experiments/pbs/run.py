@@ -84,8 +84,10 @@ def score_origin(
         "unreconciled": unreconciled,
         "bottom-up": np.concatenate([hierarchy.aggregate(bottom), bottom]),
         "naive": np.concatenate(
-            [hierarchy.aggregate(baseline.fitted.naive[len(hierarchy.aggregates) :]),
-             baseline.fitted.naive[len(hierarchy.aggregates) :]]
+            [
+                hierarchy.aggregate(baseline.fitted.naive[len(hierarchy.aggregates) :]),
+                baseline.fitted.naive[len(hierarchy.aggregates) :],
+            ]
         ),
     }
     quantiles = quantile_view(draws)

@@ -50,7 +50,6 @@ class DataError(SopforecastError):
         count = f"{len(self.problems)} problem{'s' if len(self.problems) != 1 else ''}"
         super().__init__(f"{count}, {intro}\n  " + "\n  ".join(lines))
 
-
     def __reduce__(self) -> tuple[object, ...]:
         """Come whole out of a worker process."""
         return _data_error, (self.problems, self.intro)

@@ -98,14 +98,14 @@ def test_errors_count_in_yardsticks_and_only_up_to_a_limit():
     )
 
 
-def test_models_are_compared_on_cells_where_all_that_speak_spoke():
+def test_a_model_is_compared_with_the_most_talkative_one_where_both_spoke():
     errors = _errors(1, 2, series=2, horizon=2)
     errors[0, 0, 1, 1] = np.nan  # B is silent in one cell, where A is far off
     errors[0, 0, 0, 1] = 50.0
     found = learn_weights(_backtest(errors), ["s", "s"], {"s": SMOOTH})
     same = learn_weights(_backtest(_errors(1, 2, series=2)), ["s", "s"], {"s": SMOOTH})
     np.testing.assert_array_equal(found["s"].weights, same["s"].weights)
-    assert found["s"].cells == 3
+    assert found["s"].cells == 4  # all of A's
 
 
 def test_a_model_that_never_speaks_has_no_weight():

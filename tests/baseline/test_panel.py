@@ -50,7 +50,7 @@ def test_months_end_together_and_only_recorded_demand_is_scored(cleansed):
         panel.y, [[10, 11, 12, 13], [nan, nan, 5, 4], [nan, nan, nan, nan]]
     )
     np.testing.assert_array_equal(
-        panel.scored, [[10, nan, 90, 13], [nan, nan, nan, nan], [nan, nan, nan, nan]]
+        panel.scored, [[10, nan, 90, 13], [nan, nan, nan, 7], [nan, nan, nan, nan]]
     )
     assert panel.n_months.tolist() == [4, 2, 0]
     assert panel.last_month == LAST
@@ -87,10 +87,11 @@ def test_an_aggregate_is_the_sum_of_what_had_started(cleansed, make_hierarchy):
     np.testing.assert_array_equal(nodes.y[0], [10, 11, 17, 17])
     np.testing.assert_array_equal(nodes.y[1], [10, 11, 17, 17])
     np.testing.assert_array_equal(nodes.y[2], [nan] * 4)
-    # Recorded demand where it is known (the outlier is 90), the fit value where it is not.
-    np.testing.assert_array_equal(nodes.scored[0], [10, 11, 95, 17])
+    # Recorded demand where it is known (the outlier is 90, the month with the one-off 7), the fit
+    # value where it is not.
+    np.testing.assert_array_equal(nodes.scored[0], [10, 11, 95, 20])
     np.testing.assert_array_equal(nodes.y[3], [10, 11, 12, 13])
-    np.testing.assert_array_equal(nodes.scored[4], [nan] * 4)
+    np.testing.assert_array_equal(nodes.scored[4], [nan, nan, nan, 7])
 
 
 def test_zeros_before_the_first_demand_are_no_months_of_the_item(cleansed):

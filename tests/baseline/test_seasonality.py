@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from sopforecast.baseline.seasonality import index_of_months, seasonal_indices
+from sopforecast.baseline.seasonality import closed_months, index_of_months, seasonal_indices
 
 MADE = np.array([0.5, 0.6, 0.9, 1.0, 1.1, 1.2, 1.5, 1.4, 1.2, 1.0, 0.9, 0.7])
 assert math.isclose(MADE.mean(), 1.0)
@@ -112,3 +112,13 @@ def test_index_of_months_counts_from_the_first_month_ahead():
     assert index_of_months(indices, 0, 14)[0].tolist() == [*range(12), 0, 1]
     assert index_of_months(indices, -3, 5)[0].tolist() == [9, 10, 11, 0, 1]
     assert index_of_months(indices, -25, 1)[0].tolist() == [11]
+
+
+def test_a_month_never_sold_for_three_years_is_closed():
+    season = np.array([0, 0, 0, 0, 0, 0, 0, 0, 5.0, 9, 8, 4])
+    y = np.stack([np.tile(season, 4), np.tile(season, 4)])
+    y[1, 27] = 1.0  # one sale in a closed month within three years opens it
+    closed = closed_months(y, 14)
+    assert closed[0].tolist() == [True] * 8 + [False] * 4 + [True] * 2
+    assert closed[1].tolist() == [True] * 3 + [False] + [True] * 4 + [False] * 4 + [True] * 2
+    assert not closed_months(y[:, :35], 14).any()

@@ -14,7 +14,8 @@ EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
 
 
 def _load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"experiment_{name}", EXPERIMENTS / name / "run.py")
+    path = EXPERIMENTS / name / "run.py"
+    spec = importlib.util.spec_from_file_location(f"experiment_{name}", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

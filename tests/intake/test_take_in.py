@@ -98,7 +98,7 @@ CATALOGUE = {
     "infinite": Bad(long("A,2025-01,inf"), 2, "y", "found 'inf'"),
     "minus infinite": Bad(long("A,2025-01,-inf"), 2, "y", "found '-inf'"),
     "overflowing": Bad(long("A,2025-01,1e999"), 2, "y", "a finite number"),
-    "1e300": Bad(long("A,2025-01,1e300"), 2, "y", "at most 1e15"),
+    "1e300": Bad(long("A,2025-01,1e300"), 2, "y", "at most 1e13"),
     "1e-300": Bad(long("A,2025-01,1e-300"), 2, "y", "at least 0.000001"),
     "boolean": Bad(long("A,2025-01,TRUE"), 2, "y", "found 'TRUE'"),
     "currency": Bad(long("A,2025-01,€12"), 2, "y", "unit or currency"),

@@ -16,7 +16,7 @@ outlier    one freak month between ordinary ones; imputed
 **Scored cells.** An imputed month borrows from later months of the same admitted history. Nothing
 after ``last_month`` is ever read, so a cycle has no look-ahead; but a backtest that slices a
 cleansed series at an earlier origin must score only cells whose flag is in ``SCORED_FLAGS``, and
-must score ``y_original``: an outlier really happened.
+must score ``y_original``: an outlier really happened, and so did a one-off.
 
 Every value depends only on its own item's rows, by medians and sums in a fixed order: the result is
 the same to the last bit whatever other items are cleansed with it.
@@ -35,7 +35,7 @@ from sopforecast.baseline.wide import right_aligned
 from sopforecast.errors import RequestError
 
 FLAGS = ("", "gap", "stockout", "one_off", "outlier")
-SCORED_FLAGS = ("", "outlier")
+SCORED_FLAGS = ("", "outlier", "one_off")
 MISSING = ("unknown", "zero")
 STOCKOUT_DAYS = 5.0
 BLOCK = 512  # rows (series) worked on at once, so that memory stays small

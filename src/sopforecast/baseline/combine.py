@@ -100,22 +100,38 @@ def _shrink(own: SegmentWeights, towards: np.ndarray, prior: float) -> np.ndarra
 def _from_errors(
     backtest: Backtest, rows: np.ndarray, columns: np.ndarray, squared: bool
 ) -> SegmentWeights:
-    """Weights (K,) from the errors on the cells where every model that speaks at all spoke."""
+    """Weights (K,) from each model's errors relative to the most talkative one's on the same cells.
+
+    Models do not all speak everywhere (a learner needs something to learn from). Comparing all of
+    them only where all spoke would leave the few cells of the most silent one to decide.
+    """
     index = np.flatnonzero(rows)
     paths = backtest.paths[index][:, :, columns]
-    spoke = np.isfinite(paths).any(axis=(0, 1, 3))
-    if not spoke.any():
-        return SegmentWeights(np.full(columns.size, 1.0 / columns.size), 0, 0)
-    error = np.abs(paths[:, :, spoke] - backtest.actual[index][:, :, None, :])
+    error = np.abs(paths - backtest.actual[index][:, :, None, :])
     error = np.minimum(error / backtest.scale[index][:, :, None, None], ERROR_LIMIT)
-    usable = np.isfinite(error).all(axis=2)
-    cells = np.moveaxis(error, 2, 3)[usable]
+    known = np.isfinite(error)
     weights = np.zeros(columns.size)
-    if cells.shape[0] == 0:
-        weights[spoke] = 1.0 / spoke.sum()
+    spoke = np.isfinite(paths).any(axis=(0, 1, 3))
+    if not known.any():
+        weights[:] = 1.0 / columns.size
+        if spoke.any():
+            weights = spoke / spoke.sum()
         return SegmentWeights(weights, 0, 0)
-    size = np.sqrt(np.square(cells).mean(axis=0)) if squared else cells.mean(axis=0)
-    size = np.maximum(size, 1e-9)  # models without any error share the weight
+    reference = int(np.argmax(known.sum(axis=(0, 1, 3))))
+    size = np.full(columns.size, np.inf)
+    for k in range(columns.size):
+        both = known[:, :, k] & known[:, :, reference]
+        if both.any():
+            own, other = (_size(error[:, :, m][both], squared) for m in (k, reference))
+            size[k] = own / other
     inverse = (size.min() / size) ** POWER
-    weights[spoke] = inverse / inverse.sum()
-    return SegmentWeights(weights, int(usable.any(axis=(1, 2)).sum()), int(cells.shape[0]))
+    usable = known[:, :, reference]
+    return SegmentWeights(
+        inverse / inverse.sum(), int(usable.any(axis=(1, 2)).sum()), int(usable.sum())
+    )
+
+
+def _size(error: np.ndarray, squared: bool) -> float:
+    """Mean or root mean square; models without any error share the weight."""
+    size = np.sqrt(np.square(error).mean()) if squared else error.mean()
+    return max(float(size), 1e-9)

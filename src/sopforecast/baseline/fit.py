@@ -24,6 +24,7 @@ from sopforecast.baseline.models import (
     recent_mean,
 )
 from sopforecast.baseline.panel import Panel
+from sopforecast.baseline.seasonality import closed_months
 from sopforecast.core.executor import Executor, map_chunks
 
 SPARSE_SEGMENTS = ("sparse", "aggregate_sparse")
@@ -106,6 +107,7 @@ def fit_nodes(
     by_node = np.stack([weights[s].weights if s in weights else nothing for s in segments])
     combined = combine_paths(paths, by_node[:, None, :])
     filled, fitted = _fill_fallback(combined, panel, segments, origins)
+    _close_months(filled, panel, segments, origins)
     naive = paths[:, 0, names.index("SeasonalNaive")]
     naive = np.where(np.isfinite(naive), naive, np.nan_to_num(_recent_means(panel.y, horizon)))
     return Fitted(filled, naive, backtest, weights, fitted, tuple(failures))
@@ -183,6 +185,17 @@ def _recent_means(y: np.ndarray, horizon: int) -> np.ndarray:
         for row in y
     ]
     return np.stack(rows)
+
+
+def _close_months(
+    combined: np.ndarray, panel: Panel, segments: Sequence[str], origins: Sequence[int]
+) -> None:
+    """Zero, in place, where a calendar month had no demand for years (counts know it anyway)."""
+    continuous = ~np.isin(np.asarray(segments), SPARSE_SEGMENTS)
+    for o, offset in enumerate(origins):
+        before = panel.y[:, : panel.y.shape[1] - offset]
+        closed = closed_months(before, combined.shape[2]) & continuous[:, None]
+        combined[:, o][closed] = 0.0
 
 
 def _fill_fallback(

@@ -30,6 +30,8 @@ from sopforecast.core.hierarchy import Hierarchy
 LEVEL_PRIOR_ORIGINS = 3.0
 TAIL = 0.90
 MIN_OWN_SHARE = 0.2
+PRIOR_PATHS = 4.0
+PRIOR_SQUARE = 2.0  # of a scaled error: a scale is a mean absolute error; Laplace's has this
 PATH_LIMIT = 12.0  # in scales; a residual beyond is cut there
 
 
@@ -102,7 +104,7 @@ def learn_ranges(
     pools = common_pools(common, hierarchy, offsets)
     own = own_pools(np.where(np.isfinite(z), filled, np.nan), hierarchy, segments, offsets, rng)
     loadings.append(_own_loadings(z, np.stack(loadings, axis=1), own, segments))
-    if independent < 3:
+    if offsets and independent < 3:
         notes += (
             f"ranges rest on about {independent:.1f} independent stretches of {horizon} months: "
             "the shared part of the error was widened for it",
@@ -176,7 +178,9 @@ def _own_loadings(
         of_path = float(np.square(pool.paths).mean())
         if known.size == 0 or of_path == 0:
             continue
-        whole = float(np.square(known).mean())
+        seen = int(np.isfinite(z[members]).any(axis=2).sum())
+        whole = seen * float(np.square(known).mean()) + PRIOR_PATHS * PRIOR_SQUARE
+        whole /= seen + PRIOR_PATHS
         left = np.maximum(whole - shared[members], MIN_OWN_SHARE * whole)
         answer[members] = np.sqrt(left / of_path)
     return answer

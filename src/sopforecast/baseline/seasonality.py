@@ -12,6 +12,7 @@ import numpy as np
 
 SEASON = 12
 YEAR_DECAY = 0.85  # weight of a year relative to the next
+CLOSED_YEARS = 3
 LOG_LIMIT = 3.0  # a month outside e**-3 .. e**3 of its trend is cut there
 
 
@@ -83,6 +84,20 @@ def _monthly_means(
     count = known.sum(axis=(1, 2))
     noise = squares.sum(axis=1) / np.maximum(count - SEASON, 1)
     return mean, noise, effective.mean(axis=1), count
+
+
+def closed_months(y: np.ndarray, horizon: int) -> np.ndarray:
+    """Months ahead (N, H) of calendar months without any demand in each of the last three years.
+
+    A vaccine sold from September to December is not sold in May; indices, taken in logs, cannot say
+    so. False where fewer than three years are known.
+    """
+    closed = np.zeros((y.shape[0], horizon), dtype=bool)
+    if y.shape[1] < CLOSED_YEARS * SEASON:
+        return closed
+    recent = y[:, -CLOSED_YEARS * SEASON :].reshape(y.shape[0], CLOSED_YEARS, SEASON)
+    never: np.ndarray = (recent == 0).all(axis=1)
+    return never[:, np.arange(horizon) % SEASON]
 
 
 def index_of_months(indices: np.ndarray, first: int, count: int) -> np.ndarray:

@@ -16,7 +16,7 @@ import polars as pl
 from sopforecast.errors import Problem
 from sopforecast.intake.cells import Cells, Parsed, Verdict
 
-LARGEST = 1e15
+LARGEST = 1e13  # a plan counts whole units of 60 months exactly below 2**52
 SMALLEST = 1e-6
 ALLOWED = "a number such as 12.5"
 EMPTY_IS_UNKNOWN = "leave the cell empty when the value is unknown"
@@ -186,7 +186,7 @@ def _within_range(
     large = (size > LARGEST) & ~endless
     tiny = (size > 0) & (size < SMALLEST)
     problems += cells.problems(endless, Verdict("a finite number", EMPTY_IS_UNKNOWN))
-    problems += cells.problems(large, Verdict("at most 1e15 in size", "check the unit"))
+    problems += cells.problems(large, Verdict("at most 1e13 in size", "check the unit"))
     problems += cells.problems(
         tiny, Verdict("0, or at least 0.000001 in size", "write 0, or check the unit")
     )

@@ -167,10 +167,10 @@ def _validation(name: str, column: dy.Column, index: int) -> dict[str, Any] | No
 
 
 def _number_validation(name: str, column: dy.Float64) -> dict[str, Any]:
-    lowest = 0.0 if name not in ("one_off",) else -1e15
-    highest = float(column.max) if column.max is not None else 1e15
-    words = f"A number from {lowest:g} to {highest:g}" if highest < 1e15 else "A number"
-    if lowest == 0.0 and highest == 1e15:
+    lowest = 0.0 if name not in ("one_off",) else -1e13
+    highest = float(column.max) if column.max is not None else 1e13
+    words = f"A number from {lowest:g} to {highest:g}" if highest < 1e13 else "A number"
+    if lowest == 0.0 and highest == 1e13:
         words = "A number of 0 or more"
     message = f"{words}; leave the cell empty when it is unknown."
     if name in ("y", "shipped"):
