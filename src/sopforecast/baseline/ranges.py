@@ -47,6 +47,10 @@ class Ranges:
         shared part for having few origins is taken from the own part.
     common : tuple of PathPool, length L
         Total first.
+    widening : ndarray (L,)
+        What the common loadings of each level were multiplied by for having few origins.
+    independent : float
+        Stretches of H months that the origins cover.
     own : dict of str to PathPool
         By segment.
     notes : tuple of str
@@ -54,6 +58,8 @@ class Ranges:
     """
 
     loadings: np.ndarray
+    widening: np.ndarray
+    independent: float
     common: tuple[PathPool, ...]
     own: dict[str, PathPool]
     notes: tuple[str, ...]

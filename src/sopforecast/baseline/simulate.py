@@ -67,6 +67,21 @@ def draw_items(models: Sequence[ItemModel], pools: Pools, *, seed: int, draws: i
     return answer
 
 
+def error_parts(
+    models: Sequence[ItemModel], pools: Pools, *, seed: int, draws: int, leads: slice
+) -> tuple[np.ndarray, np.ndarray]:
+    """Common and own errors (S, b, h) of some items at some months ahead, in units of the scale."""
+    shape = (draws, len(models), models[0].centre[leads].size)
+    common, own = np.zeros(shape), np.zeros(shape)
+    shared: dict[tuple[int, str], np.ndarray] = {}
+    for i, model in enumerate(models):
+        if model.kind != "zero":
+            rng = series_rng(seed, "own", model.unique_id)
+            parts = _error_of_item(model, pools, shared, seed, draws, rng)
+            common[:, i], own[:, i] = parts[0][:, leads], parts[1][:, leads]
+    return common, own
+
+
 def view_chunk(
     chunk: Sequence[ItemModel],
     pools: Pools,
@@ -104,17 +119,9 @@ def _draw_item(
     if model.kind == "zero":
         return np.zeros((draws, model.centre.size))
     rng = series_rng(seed, "own", model.unique_id)
-    error = np.zeros((draws, model.centre.size))
-    for level, (group, loading) in enumerate(zip(model.groups, model.loadings[:-1], strict=True)):
-        if loading > 0:
-            key = (level, group)
-            if key not in shared:
-                shared[key] = _common_path(pools.common[level], group, seed, draws)
-            error += loading * shared[key]
-    if model.kind == "paths":
-        own = pools.own[model.segment]
-        error += model.loadings[-1] * own[_balanced(len(own), draws, rng)]
-    mean = _keep_mean(np.maximum(model.centre + model.spread * error, 0.0), model.centre)
+    common, own = _error_of_item(model, pools, shared, seed, draws, rng)
+    centred = model.centre + model.spread * (common + own)
+    mean = _keep_mean(np.maximum(centred, 0.0), model.centre)
     if model.kind == "counts":
         counts = sample_counts(
             mean / model.step, dispersion=model.dispersion, drift=model.drift, rng=rng
@@ -122,6 +129,29 @@ def _draw_item(
         return counts * model.step
     steps: np.ndarray = np.floor(mean / model.step + rng.random(mean.shape))
     return steps * model.step
+
+
+def _error_of_item(
+    model: ItemModel,
+    pools: Pools,
+    shared: dict[tuple[int, str], np.ndarray],
+    seed: int,
+    draws: int,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Common and own error of one item in every draw (S, H), in units of its scale."""
+    common = np.zeros((draws, model.centre.size))
+    for level, (group, loading) in enumerate(zip(model.groups, model.loadings[:-1], strict=True)):
+        if loading > 0:
+            key = (level, group)
+            if key not in shared:
+                shared[key] = _common_path(pools.common[level], group, seed, draws)
+            common += loading * shared[key]
+    own = np.zeros_like(common)
+    if model.kind == "paths":
+        pool = pools.own[model.segment]
+        own = model.loadings[-1] * pool[_balanced(len(pool), draws, rng)]
+    return common, own
 
 
 def _keep_mean(paths: np.ndarray, centre: np.ndarray) -> np.ndarray:

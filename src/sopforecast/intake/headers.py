@@ -255,6 +255,8 @@ def _unknown(
     free = [column for column in layout.columns if column not in found]
     match = near_match(plain_name(name), free)
     todo = f"did you mean {match!r}?" if match else "rename or delete the column"
+    if not match and not layout.has_months_across:  # items: any other column may be a level
+        todo += ", or name it in levels in sopforecast.toml"
     if months and read_stamp(name) is None:
         todo = f"{todo.rstrip('?')} (it is not a month either)" if not match else todo
     elif layout.has_months_across and read_stamp(name) is not None:
