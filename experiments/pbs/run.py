@@ -22,7 +22,7 @@ from sopforecast.baseline.cleanse import cleanse
 from sopforecast.baseline.forecast import forecast_baseline
 from sopforecast.baseline.panel import item_panel, node_panel, since_launch
 from sopforecast.baseline.segment import segment
-from sopforecast.baseline.simulate import Pools, draw_nodes
+from sopforecast.baseline.simulate import draw_nodes
 from sopforecast.core.draws import mean_view, quantile_view
 from sopforecast.core.executor import open_executor
 from sopforecast.core.hierarchy import build_hierarchy
@@ -70,11 +70,7 @@ def score_origin(
             seed=SEED,
             executor=executor,
         )
-    pools = Pools(
-        tuple(pool.paths for pool in baseline.ranges.common),
-        {name: pool.paths for name, pool in baseline.ranges.own.items()},
-    )
-    draws = draw_nodes(baseline.models, pools, hierarchy, seed=SEED, draws=DRAWS)
+    draws = draw_nodes(baseline.models, baseline.ranges.pools, hierarchy, seed=SEED, draws=DRAWS)
     actual = _actual(history, hierarchy.items, last_month)
     actual = np.concatenate([hierarchy.aggregate(actual), actual])
     unreconciled = baseline.fitted.combined[:, 0]

@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 
 from cyclopts import CycloptsError
@@ -18,6 +19,7 @@ from cyclopts import CycloptsError
 from sopforecast.commands import app
 from sopforecast.errors import DataError, SopforecastError
 
+EXIT_BUG = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 
@@ -39,6 +41,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output, such as `head`, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except Exception as err:
+        if not as_json:
+            raise
+        traceback.print_exc()
+        return _fail(f"{type(err).__name__}: {err}", EXIT_BUG, as_json=True)
     return code if isinstance(code, int) else 0
 
 

@@ -11,6 +11,7 @@ from sopforecast.review import wording
 Result = Mapping[str, Any]
 
 ADDS = "The plan adds up over items and months; P10, P50 and P90 do not."
+UNKNOWN_CHECKS = "not known: the run was interrupted before its account was written"
 NUMBERS_WIDTH = 64
 _SHOWN_ROWS = 5
 
@@ -86,8 +87,8 @@ def ran(result: Result) -> str:
         opening = f"Run {result['run_id']} of cycle {result['cycle']}: {head}"
     lines = [opening, "", *_headline(result), "", ADDS]
     lines += _past(result["backtest"])
-    lines += [f"Note: {note}" for note in result["notes"]]
-    lines += [f"{row['status'].capitalize()}: {row['sentence']}" for row in result["checks"]]
+    lines += [f"Note: {note}" for note in [*result["notes"], result.get("waiting")] if note]
+    lines += [_check(row) for row in result["checks"]]
     lines.append(_check_counts(result["check_counts"]))
     lines += _fallbacks(result["fallbacks"])
     if result["seconds"]:
@@ -212,10 +213,19 @@ def _past(backtest: Sequence[Result]) -> list[str]:
     return [f"Past months: items were off by {errors} (WMAPE){inside}."]
 
 
+def _check(row: Result) -> str:
+    """A check that found something; an error names the items."""
+    text = f"{row['status'].capitalize()}: {row['sentence']}"
+    if row["status"] != "error" or not row["named"]:
+        return text
+    more = ", ..." if row["rows"] > len(row["named"]) else ""
+    return f"{text} ({', '.join(row['named'])}{more})"
+
+
 def _check_counts(counts: Mapping[str, int]) -> str:
     said = [f"{counts[status]} {status}" for status in ("error", "warning", "skipped", "ok")
             if counts.get(status)]  # fmt: skip
-    return f"Checks: {', '.join(said) or 'none'}"
+    return f"Checks: {', '.join(said) or UNKNOWN_CHECKS}"
 
 
 def _fallbacks(fallbacks: Sequence[Result]) -> list[str]:

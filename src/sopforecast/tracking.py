@@ -52,7 +52,7 @@ def log_cycle(
     run: Mapping[str, object],
     settings_text: str,
     steps: Mapping[str, float],
-    lead_metrics: Mapping[str, Sequence[float]],
+    lead_metrics: Mapping[str, Sequence[float | None]],
     totals: Mapping[str, float],
     history: pl.DataFrame,
     tables: Mapping[str, pl.DataFrame],
@@ -73,7 +73,7 @@ def log_cycle(
         The settings as TOML or JSON; values of secret settings are hidden.
     steps, lead_metrics, totals : mapping
         Step to seconds, in the order they ran (each a child run); metric to its values at lead
-        1, 2, ... (``step`` is the lead, NaN left out); metric to one value of the whole run.
+        1, 2, ... (``step`` is the lead; None, NaN left out); metric to one value of the whole run.
     history : pl.DataFrame
         unique_id, ds, y as fitted; its shape and hash are logged as the run's input, not its rows.
     tables : mapping
@@ -119,7 +119,7 @@ class _Record:
     run: Mapping[str, object]
     settings: Mapping[str, Any]
     steps: Mapping[str, float]
-    lead_metrics: Mapping[str, Sequence[float]]
+    lead_metrics: Mapping[str, Sequence[float | None]]
     totals: Mapping[str, float]
     history: pl.DataFrame
     tables: Mapping[str, pl.DataFrame]
@@ -183,13 +183,13 @@ def _log_numbers(mirror: _Mirror, record: _Record, *, number: str, at: int) -> N
         if record.run.get(name) is not None and name not in known
     ]
     mirror.client.log_batch(number, params=parameters)
-    cells = [(name, value, 0) for name, value in record.totals.items()]
+    cells: list[tuple[str, float | None, int]] = [(n, v, 0) for n, v in record.totals.items()]
     for name, leads in record.lead_metrics.items():
         cells.extend((name, value, lead) for lead, value in enumerate(leads, start=1))
     metrics = [
         Metric(re.sub(r"[^\w\-./ ]", "_", name), float(value), at, step)
         for name, value, step in cells
-        if math.isfinite(value)
+        if value is not None and math.isfinite(value)
     ]
     for first in range(0, len(metrics), 1000):  # the most that MLflow takes at once
         mirror.client.log_batch(number, metrics=metrics[first : first + 1000])

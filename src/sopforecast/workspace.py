@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sopforecast.core.months import month_name
-from sopforecast.errors import RequestError
+from sopforecast.errors import RequestError, StoreUnreachable
 from sopforecast.settings import (
     SETTINGS_FILE,
     Settings,
@@ -51,14 +51,16 @@ class Workspace:
     def _store(self) -> Store:
         from sopforecast.planning_store.store import open_store
 
-        url = self.settings.advanced.store_url
-        return open_store(url.get_secret_value() if url is not None else self.path / DATABASE_FILE)
+        url, file = self.settings.advanced.store_url, self.path / DATABASE_FILE
+        if url is None and (self.path / SETTINGS_FILE).exists() and not file.exists():
+            raise StoreUnreachable(
+                f"{file} is missing: restore it, or run sopforecast init in a new folder"
+            )
+        return open_store(url.get_secret_value() if url is not None else file)
 
     def out(self, cycle: date) -> Path:
-        """Folder of one cycle's pages and exports; made when missing."""
-        folder = self.path / "out" / month_name(cycle)
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
+        """Folder of one cycle's pages; whoever writes there makes it."""
+        return self.path / "out" / month_name(cycle)
 
     def page(self, cycle: date) -> Path:
         """Where the review page of a cycle lies."""

@@ -109,7 +109,7 @@ def _sum_coverage(
     scale: np.ndarray,
     hierarchy: Hierarchy,
 ) -> Coverage | None:
-    """Mean over levels of the share of aggregates' errors inside; None when no sum has two items."""
+    """Mean over levels of the share of sums inside; None when no sum has two items."""
     levels = np.array(hierarchy.levels)
     sizes = hierarchy.aggregate(np.ones((len(hierarchy.items), 1)))[:, 0]
     simulated, errors, counted = [], [], []
@@ -120,9 +120,7 @@ def _sum_coverage(
         whole = (members > 1) & (members >= 0.5 * sizes)
         if not whole.any():
             continue
-        simulated.append(
-            (hierarchy.aggregate(common * weight), hierarchy.aggregate(own * weight))
-        )
+        simulated.append((hierarchy.aggregate(common * weight), hierarchy.aggregate(own * weight)))
         errors.append(hierarchy.aggregate(np.where(known[:, None], residual[:, o], 0.0)))
         counted.append(whole)
     if not errors:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sopforecast.baseline.backtest import choose_offsets
+from sopforecast.baseline.calibrate import calibrate_widths
 from sopforecast.baseline.fit import NOTHING_TO_COME, Fitted, Progress, fit_nodes
 from sopforecast.baseline.intermittent import learn_dispersion, learn_drift
 from sopforecast.baseline.models import FALLBACK, Failure
@@ -106,8 +107,28 @@ def forecast_baseline(
     tell("reconcile", 0.0)
     reconciled = _reconcile_origins(fitted, hierarchy, node_segments)
     tell("ranges", 0.0)
-    ranges, spread = _ranges(panel, reconciled, fitted, hierarchy, segments, seed)
-    models = _item_models(panel, reconciled, fitted, hierarchy, segments, ranges, spread)
+    residual = _residuals(reconciled, fitted, hierarchy, segments)
+    scale = _scales(panel, residual, fitted, hierarchy)
+    ranges = learn_ranges(
+        residual,
+        scale[:, :-1],
+        hierarchy=hierarchy,
+        segments=segments,
+        offsets=offsets,
+        rng=series_rng(seed, "own paths"),
+    )
+    models = _item_models(panel, reconciled, fitted, hierarchy, segments, ranges, scale[:, -1])
+    tell("calibrate", 0.0)
+    models = calibrate_widths(
+        models,
+        ranges.pools,
+        residual,
+        scale[:, :-1],
+        hierarchy,
+        widening=ranges.widening,
+        independent=ranges.independent,
+        seed=seed,
+    )
     reasons = _reasons(hierarchy, segments, fitted.fitted[n_aggregates:], fitted.failures)
     notes = ranges.notes
     if not offsets:
@@ -150,31 +171,20 @@ def _reconcile_origins(fitted: Fitted, hierarchy: Hierarchy, segments: Sequence[
     return reconciled
 
 
-def _ranges(
-    panel: Panel,
-    reconciled: np.ndarray,
-    fitted: Fitted,
-    hierarchy: Hierarchy,
-    segments: Sequence[str],
-    seed: int,
-) -> tuple[Ranges, np.ndarray]:
-    """Residual paths of the items, and the scale each is forecast with (B,)."""
-    n_aggregates = len(hierarchy.aggregates)
-    y = panel.y[n_aggregates:]
-    backtest = fitted.backtest
-    residual = backtest.actual[n_aggregates:] - reconciled[:, 1:]
+def _residuals(
+    reconciled: np.ndarray, fitted: Fitted, hierarchy: Hierarchy, segments: Sequence[str]
+) -> np.ndarray:
+    """Actual minus reconciled forecast of the items at past origins (B, O, H)."""
+    residual = fitted.backtest.actual[len(hierarchy.aggregates) :] - reconciled[:, 1:]
     residual[np.isin(np.asarray(segments), NOTHING_TO_COME)] = np.nan  # says nothing of the living
-    features = noise_features(y, (*backtest.offsets, 0))
-    scale = error_scale(residual, features)
-    ranges = learn_ranges(
-        residual,
-        np.where(np.isfinite(scale[:, :-1]), scale[:, :-1], 1.0),
-        hierarchy=hierarchy,
-        segments=segments,
-        offsets=backtest.offsets,
-        rng=series_rng(seed, "own paths"),
-    )
-    return ranges, np.where(np.isfinite(scale[:, -1]), scale[:, -1], 0.0)
+    return residual
+
+
+def _scales(panel: Panel, residual: np.ndarray, fitted: Fitted, hierarchy: Hierarchy) -> np.ndarray:
+    """Scale of each item at each past origin and, last, at the end (B, O + 1); positive."""
+    y = panel.y[len(hierarchy.aggregates) :]
+    scale = error_scale(residual, noise_features(y, (*fitted.backtest.offsets, 0)))
+    return np.where(np.isfinite(scale), scale, 1.0)
 
 
 def _item_models(

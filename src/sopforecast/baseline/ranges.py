@@ -25,6 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sopforecast.baseline.path_pools import PathPool, common_pools, own_pools, whole_paths
+from sopforecast.baseline.simulate import Pools
 from sopforecast.core.hierarchy import Hierarchy
 
 LEVEL_PRIOR_ORIGINS = 3.0
@@ -64,6 +65,12 @@ class Ranges:
     own: dict[str, PathPool]
     notes: tuple[str, ...]
 
+    @property
+    def pools(self) -> Pools:
+        """The paths alone, as draws need them."""
+        own = {name: pool.paths for name, pool in self.own.items()}
+        return Pools(tuple(pool.paths for pool in self.common), own)
+
 
 def learn_ranges(
     residual: np.ndarray,
@@ -96,12 +103,13 @@ def learn_ranges(
     weight = np.where(np.isfinite(z), np.broadcast_to(scale[:, :, None], z.shape), 0.0)
     filled = np.nan_to_num(z)
     independent = _independent_origins(np.isfinite(z).any(axis=(0, 2)), offsets, horizon)
-    loadings, common = [], []
+    loadings, common, widening = [], [], []
     for codes in hierarchy.codes:
         shared, variance, reliability = _shared_part(filled, weight, codes, independent)
         common.append((codes, shared, reliability))
         groups = np.unique(codes)
         widen = _widening(independent * np.sqrt(groups.size))
+        widening.append(widen)
         sd = np.zeros(codes.max() + 1)
         sd[groups] = np.sqrt(variance) * widen
         loadings.append(sd[codes])
@@ -115,7 +123,7 @@ def learn_ranges(
             f"ranges rest on about {independent:.1f} independent stretches of {horizon} months: "
             "the shared part of the error was widened for it",
         )
-    return Ranges(np.stack(loadings, axis=1), pools, own, notes)
+    return Ranges(np.stack(loadings, axis=1), np.array(widening), independent, pools, own, notes)
 
 
 def _independent_origins(used: np.ndarray, offsets: Sequence[int], horizon: int) -> float:

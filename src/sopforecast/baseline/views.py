@@ -15,7 +15,7 @@ import polars as pl
 
 from sopforecast.baseline.forecast import Baseline
 from sopforecast.baseline.panel import Panel
-from sopforecast.baseline.simulate import Pools, view_chunk
+from sopforecast.baseline.simulate import view_chunk
 from sopforecast.core.draws import QUANTILES, additive_plan, quantile_view
 from sopforecast.core.executor import Executor, map_chunks
 from sopforecast.core.hierarchy import Hierarchy
@@ -52,11 +52,6 @@ def statistical_frame(
     pl.DataFrame
         ``Forecasts`` without ``run_id``, in the unit of each node.
     """
-    ranges = baseline.ranges
-    pools = Pools(
-        tuple(pool.paths for pool in ranges.common),
-        {name: pool.paths for name, pool in ranges.own.items()},
-    )
     done = 0
 
     def on_done(count: int) -> None:
@@ -67,7 +62,7 @@ def statistical_frame(
     views = map_chunks(
         view_chunk,
         baseline.models,
-        pools,
+        baseline.ranges.pools,
         hierarchy,
         seed,
         draws,

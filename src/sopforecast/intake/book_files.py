@@ -21,6 +21,7 @@ import polars as pl
 from sopforecast.errors import DataError, Problem
 from sopforecast.intake.cells import Cells, Sheet, nameless
 from sopforecast.intake.frame_files import EXCEL_DIGITS
+from sopforecast.intake.title_rows import LOOKED_AT, refuse_title
 
 LARGEST_UNPACKED = 2 * 1024**3
 LARGEST_RATIO = 500
@@ -85,7 +86,8 @@ class Book:
         Raises
         ------
         DataError
-            When a formula was never calculated, or values stand under an empty header.
+            When a formula was never calculated, a title stands above the header, or values stand
+            under an empty header.
         """
         file = f"{self._path.name}[{name}]"
         uncalculated = self._uncalculated(name, file)
@@ -94,6 +96,8 @@ class Book:
         filled = self._filled_rows(name)
         if not filled:
             return None
+        top = [(row, [_shown(v) for v in values]) for row, values in filled[:LOOKED_AT]]
+        refuse_title(file, top)
         (header_row, header), body = filled[0], filled[1:]
         width = max(len(values) for _, values in filled)
         rows = pl.Series([row for row, _ in body], dtype=pl.Int64)

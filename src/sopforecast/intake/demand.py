@@ -1,7 +1,7 @@
 """What must hold of demand history: where ``y`` comes from, its sign, its unit, its last month.
 
 ``y`` is demand by requested month, net of returns. Where a company keeps shipments and backlog
-instead, ``y = shipped + change in backlog``. A month a thousand times its item's usual size is a
+instead, ``y = shipped + change in backlog``. A month a thousand (or a million) times its item's usual size is a
 change of unit far more often than a change of demand, and is refused until somebody says otherwise.
 """
 
@@ -18,6 +18,7 @@ from sopforecast.intake.rules import Place
 from sopforecast.intake.shapes import COLUMN, ROW
 
 SLIP_FROM, SLIP_TO = 500.0, 2000.0
+SLIPS = ((SLIP_FROM, SLIP_TO), (1000 * SLIP_FROM, 1000 * SLIP_TO))
 STEADY_WITHIN = 100.0
 SETTLED_MONTHS = 3
 NET_OF_RETURNS = "allow net returns with [history] negative = 'net'"
@@ -96,7 +97,7 @@ def negative_demand(
 
 
 def unit_slips(history: pl.DataFrame, *, known: pl.DataFrame | None, place: Place) -> list[Problem]:
-    """Find months about a thousand times, or a thousandth of, the item's usual month.
+    """Find months about a thousand or a million times, or such a part of, the usual month.
 
     Parameters
     ----------
@@ -111,14 +112,24 @@ def unit_slips(history: pl.DataFrame, *, known: pl.DataFrame | None, place: Plac
     -----
     A row is compared with the median of the positive months before it, at least 3 of them, all
     within a factor of 100: an item that always jumped is not judged. Upwards any factor from 500 to
-    2000 is a slip. Downwards, demand may truly fade away: it is a slip only where the item counted
-    in whole units and now has a fraction.
+    2000, or a thousand times that, is a slip. Downwards, demand may truly fade away: it is a slip
+    only where the item counted in whole units and now has a fraction.
+
+    The first month is compared with all months after it. As demand may truly begin small, it is
+    too small only when every one of them (not just their median) is such a multiple of it.
     """
     candidates = _items_with_a_wide_range(history, known)
     problems = []
     for rows in candidates.partition_by("unique_id", maintain_order=True):
         earlier: list[float] = []
-        for row in rows.sort("ds").iter_rows(named=True):
+        first, *later = rows.sort("ds").iter_rows(named=True)
+        after = [row["y"] for row in later]
+        usual = _usual(after)
+        if first[ROW] is not None and usual is not None and _begins_wrong(first["y"], usual, after):
+            problems.append(_slip(first, usual, place))
+        else:
+            earlier.append(first["y"])
+        for row in later:
             usual = _usual(earlier)
             if row[ROW] is not None and usual is not None and _is_slip(row["y"], usual, earlier):
                 problems.append(_slip(row, usual, place))
@@ -172,10 +183,21 @@ def _usual(earlier: list[float]) -> float | None:
 
 
 def _is_slip(quantity: float, usual: float, earlier: list[float]) -> bool:
-    if SLIP_FROM <= quantity / usual <= SLIP_TO:
+    if _is_unit(quantity / usual):
         return True
     counted_whole = all(value.is_integer() for value in earlier)
-    return SLIP_FROM <= usual / quantity <= SLIP_TO and counted_whole and not quantity.is_integer()
+    return _is_unit(usual / quantity) and counted_whole and not quantity.is_integer()
+
+
+def _begins_wrong(quantity: float, usual: float, after: list[float]) -> bool:
+    return _is_unit(quantity / usual) or any(
+        all(least <= value / quantity <= most for value in after) for least, most in SLIPS
+    )
+
+
+def _is_unit(factor: float) -> bool:
+    """Whether a factor is about a thousand or a million."""
+    return any(least <= factor <= most for least, most in SLIPS)
 
 
 def _slip(row: dict[str, Any], usual: float, place: Place) -> Problem:
@@ -185,6 +207,6 @@ def _slip(row: dict[str, Any], usual: float, place: Place) -> Problem:
         row,
         "y",
         found=f"{row['y']:g} for {row['unique_id']!r}, {size} its usual month ({usual:g})",
-        allowed="the unit of the earlier months",
+        allowed="the unit of the other months",
         todo="correct the unit, or accept it with [history] unit_slip = 'allow'",
     )

@@ -57,7 +57,7 @@ def parse_column(cells: Cells, column: dy.Column, *, options: ParseOptions) -> P
     ``dy.Date`` columns are months (the tables have no others yet), ``dy.Enum`` choices.
     """
     if isinstance(column, dy.Date):
-        return parse_months(cells, latest=options.latest)
+        return parse_months(cells, latest=options.latest, is_required=not column.nullable)
     if isinstance(column, dy.Float64):
         return parse_numbers(
             cells,

@@ -19,14 +19,15 @@ from sopforecast.intake.stamps import Stamp, moment_of, read_stamp
 FIRST_YEAR = 1950
 ALLOWED_MONTH = "a month such as 2025-01, Jan-25 or 01/2025, or its first day"
 ALLOWED_DATE = "a date such as 2025-01-31"
+FILL_IN = "fill it in or delete the row"
 _SETTLING_MONTHS = 6
 
 
-def parse_months(cells: Cells, *, latest: date) -> Parsed:
+def parse_months(cells: Cells, *, latest: date, is_required: bool = False) -> Parsed:
     """Read a column of months, up to ``latest``; returns Date values on day 1.
 
     A column of month ends throughout is accepted, with a note; any other day inside a month and
-    any time of day is refused.
+    any time of day is refused, and where ``is_required`` an empty cell too.
     """
     stamps, verdicts, notes = _read_column(cells, allowed=ALLOWED_MONTH, settle_by_month_start=True)
     days = {text: day for text, (day, _) in stamps.items()}
@@ -40,16 +41,20 @@ def parse_months(cells: Cells, *, latest: date) -> Parsed:
             verdicts[text] = _mid_month(day)
         elif day.year < FIRST_YEAR or day > latest:
             verdicts[text] = _out_of_range(latest)
-    return _values(cells, {text: (day, False) for text, day in days.items()}, verdicts, notes)
+    parsed = _values(cells, {text: (day, False) for text, day in days.items()}, verdicts, notes)
+    return _without_blanks(cells, parsed, "a month such as 2025-01") if is_required else parsed
 
 
 def parse_days(cells: Cells, *, latest: date) -> Parsed:
-    """Read dated lines that will be added up; returns Date values, the days themselves."""
+    """Read dated lines that will be added up; returns Date values, the days themselves.
+
+    Every line needs its date.
+    """
     stamps, verdicts, notes = _read_column(cells, allowed=ALLOWED_DATE, settle_by_month_start=False)
     for text, (day, _) in stamps.items():
         if day.year < FIRST_YEAR or day > month_end(latest):
             verdicts[text] = _out_of_range(latest)
-    return _values(cells, stamps, verdicts, notes)
+    return _without_blanks(cells, _values(cells, stamps, verdicts, notes), ALLOWED_DATE)
 
 
 def parse_moments(cells: Cells) -> Parsed:
@@ -155,6 +160,12 @@ def _values(
 ) -> Parsed:
     good = {text: day for text, (day, _) in days.items() if text not in verdicts}
     return Parsed(_mapped(cells.text, good, pl.Date), tuple(cells.refuse(verdicts)), tuple(notes))
+
+
+def _without_blanks(cells: Cells, parsed: Parsed, allowed: str) -> Parsed:
+    """Return what was parsed with a problem for each empty cell."""
+    blanks = cells.problems(cells.text.is_null(), Verdict(allowed, FILL_IN))
+    return Parsed(parsed.values, (*parsed.problems, *blanks), parsed.notes)
 
 
 def _mapped(

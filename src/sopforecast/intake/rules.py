@@ -106,6 +106,22 @@ def blank_levels(frame: pl.DataFrame, levels: Sequence[str], *, place: Place) ->
     ]
 
 
+def spelling_twins(frame: pl.DataFrame, levels: Sequence[str]) -> list[str]:
+    """Return a note for each value of a level written in ways that differ in case or blanks."""
+    notes = []
+    for level in levels:
+        written: dict[str, list[str]] = {}
+        for value in frame[level].drop_nulls().unique(maintain_order=True).to_list():
+            written.setdefault("".join(value.casefold().split()), []).append(value)
+        notes += [
+            f"{level}: {listed(map(quoted, values))} differ only in case or blanks and are kept "
+            "apart; write them alike if they are one"
+            for values in written.values()
+            if len(values) > 1
+        ]
+    return notes
+
+
 def unknown_items(
     frame: pl.DataFrame, items: Collection[str] | None, *, has_levels: bool, place: Place
 ) -> tuple[list[Problem], list[str]]:

@@ -17,7 +17,7 @@ _CLOCK = (
     r"(?:[T ]\s*(?P<clock>\d{1,2}:\d{2}(?::\d{2}(?:\.\d{1,6})?)?)"
     r"\s*(?P<zone>Z|[+-]\d{2}:?\d{2})?)?"
 )
-_NAME = r"(?P<name>[A-Za-z]{3,9})\.?"
+_NAME = r"(?P<name>[A-Za-zÄä]{3,9})\.?"
 _YEAR = r"(?P<year>\d{4})"
 _MONTH_NAMES = (
     ("jan", "january"), ("feb", "february"), ("mar", "march"), ("apr", "april"), ("may", "may"),
@@ -25,6 +25,10 @@ _MONTH_NAMES = (
     ("nov", "november"), ("dec", "december"),
 )  # fmt: skip
 _MONTHS = {name: i + 1 for i, names in enumerate(_MONTH_NAMES) for name in names} | {"sept": 9}
+_GERMAN = {
+    "januar": 1, "jänner": 1, "februar": 2, "märz": 3, "maerz": 3, "mär": 3, "mrz": 3, "mai": 5,
+    "juni": 6, "juli": 7, "okt": 10, "oktober": 10, "dez": 12, "dezember": 12,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,7 @@ def _read_two_ways(match: re.Match[str]) -> Stamp:
 
 def _read_named(match: re.Match[str]) -> Stamp | None:
     name = match["name"].lower()
-    month = _MONTHS.get(name)
+    month = _MONTHS.get(name) or _GERMAN.get(name)
     if month is None:
         return None
     year = int(match["year"])

@@ -7,6 +7,7 @@ Everything is read as text; a cell that an export of ours guarded against being 
 from __future__ import annotations
 
 import codecs
+import contextlib
 import csv
 import io
 import re
@@ -18,6 +19,7 @@ import polars as pl
 
 from sopforecast.errors import DataError, Problem
 from sopforecast.intake.cells import Cells, Sheet, nameless, quoted
+from sopforecast.intake.title_rows import LOOKED_AT, refuse_title
 
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab"}
 GUARDED = r"^'+[=+\-@\t\r]"
@@ -38,7 +40,8 @@ def read_text_sheet(path: Path) -> Sheet:
     Raises
     ------
     DataError
-        When the file is empty, cannot be decoded, has an open quote or rows of uneven length.
+        When the file is empty, cannot be decoded, has an open quote, rows of uneven length or a
+        title above its header.
     """
     file = path.name
     text, notes = _decode(path.read_bytes(), file=file)
@@ -46,6 +49,7 @@ def read_text_sheet(path: Path) -> Sheet:
     if named is not None:
         text = text[named.end() :]
     separator = named[1] if named is not None else _sniff(text)
+    refuse_title(file, _top(text, separator))
     cut = cut_plain(text, separator) or cut_quoted(text, separator, file=file)
     if cut is None:
         raise DataError(
@@ -170,7 +174,7 @@ def _line_at(raw: bytes, position: int) -> int:
 
 def _sniff(text: str) -> str:
     """Return the separator under which most sampled rows are as wide as a header of 2 or more."""
-    best, best_score = ",", (0.0, 0)
+    best, best_score = _sniff_below_a_title(text), (0.0, 0)
     for separator in SEPARATORS:
         reader = csv.reader(io.StringIO(text[:_SAMPLE], newline=""), delimiter=separator)
         widths = []
@@ -188,6 +192,28 @@ def _sniff(text: str) -> str:
         if score > best_score:
             best, best_score = separator, score
     return best
+
+
+def _sniff_below_a_title(text: str) -> str:
+    """Return the separator that cuts one of the first rows into most cells, comma for none."""
+    widths = {
+        separator: max((len(record) for _, record in _top(text, separator)), default=1)
+        for separator in SEPARATORS
+    }
+    return max(widths, key=lambda separator: widths[separator])
+
+
+def _top(text: str, separator: str) -> list[tuple[int, list[str]]]:
+    """Return (row number, cells) of the first rows that are not blank, as far as they can be cut."""
+    top: list[tuple[int, list[str]]] = []
+    sample = io.StringIO(text[:_SAMPLE], newline="")
+    with contextlib.suppress(csv.Error):
+        for row, record in enumerate(csv.reader(sample, delimiter=separator), start=1):
+            if any(map(str.strip, record)):
+                top.append((row, record))
+            if len(top) == LOOKED_AT:
+                break
+    return top
 
 
 def _records(text: str, separator: str, *, file: str) -> list[list[str]]:

@@ -27,17 +27,20 @@ BACKTEST_SCHEMA = {
 
 HISTORY_SCHEMA = {"unique_id": pl.String, "ds": pl.Date, "y": pl.Float64}
 
+NAMED_ITEMS = 3
+
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class CheckLine:
-    """One check: what it found in how many rows."""
+    """One check: what it found in how many rows, and some of the items found."""
 
     check: str
     status: str
     sentence: str
     rows: int
+    named: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,9 +64,17 @@ class Account:
 def check_lines(results: Sequence[Result]) -> tuple[CheckLine, ...]:
     """Results of checks without the rows themselves."""
     return tuple(
-        CheckLine(result.check, result.status, result.sentence, result.rows.height)
+        CheckLine(
+            result.check, result.status, result.sentence, result.rows.height, _some_items(result)
+        )
         for result in results
     )
+
+
+def _some_items(result: Result) -> tuple[str, ...]:
+    if "unique_id" not in result.rows.columns:
+        return ()
+    return tuple(result.rows["unique_id"].unique(maintain_order=True).head(NAMED_ITEMS))
 
 
 def save_account(path: Path, account: Account) -> None:
@@ -80,6 +91,7 @@ def save_account(path: Path, account: Account) -> None:
     )
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         beside.write_text(text, encoding="utf-8")
         os.replace(beside, path)
     except OSError as err:
@@ -91,7 +103,10 @@ def load_account(path: Path) -> Account:
     try:
         told = json.loads(path.read_text(encoding="utf-8"))
         return Account(
-            checks=tuple(CheckLine(**line) for line in told["checks"]),
+            checks=tuple(
+                CheckLine(**{**line, "named": tuple(line.get("named", ()))})
+                for line in told["checks"]
+            ),
             seconds=dict(told["seconds"]),
             backtest=pl.DataFrame(told["backtest"], schema=BACKTEST_SCHEMA),
             history=_history(told["history"]),

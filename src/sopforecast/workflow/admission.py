@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 
@@ -27,6 +28,8 @@ class Admitted:
         ``History`` (complete months before the cycle only) and ``Items`` with level columns.
     loaded : pl.DataFrame
         All of history known by then, partial rows included, for the checks.
+    waiting : int
+        Rows that became known after the cut-off and before now: left to the next cycle.
     """
 
     cycle: date
@@ -34,6 +37,7 @@ class Admitted:
     history: pl.DataFrame
     items: pl.DataFrame
     loaded: pl.DataFrame
+    waiting: int = 0
 
     @property
     def input_hash(self) -> str:
@@ -46,8 +50,10 @@ class Admitted:
         return sorted({*self.history["load_id"], *self.items["load_id"]})
 
 
-def admit(store: Store, *, cycle: date | None, moment: datetime, cutoff_day: int) -> Admitted:
-    """Rows for a cycle, known by `moment` and by the cycle's cut-off.
+def admit(
+    store: Store, *, cycle: date | None, moment: datetime, cutoff_day: int | None
+) -> Admitted:
+    """Rows for a cycle, known by `moment` and by the cycle's cut-off; never of its own months.
 
     Parameters
     ----------
@@ -58,7 +64,7 @@ def admit(store: Store, *, cycle: date | None, moment: datetime, cutoff_day: int
     moment
         UTC without a time zone.
     cutoff_day
-        Day of the first forecast month.
+        Day of the first forecast month; None: `moment` itself is the cut-off.
 
     Raises
     ------
@@ -70,9 +76,13 @@ def admit(store: Store, *, cycle: date | None, moment: datetime, cutoff_day: int
     tables = admitted_inputs(store, known_by=moment)
     open_cycle = _open_cycle(tables["history"], moment)
     cycle = cycle or open_cycle
-    known_by = min(cutoff(cycle, cutoff_day=cutoff_day), moment)
+    known_by = moment
+    if cutoff_day is not None:
+        known_by = min(cutoff(cycle, cutoff_day=cutoff_day), moment)
+    waiting = 0
     if known_by < moment:
-        tables = admitted_inputs(store, known_by=known_by)
+        later, tables = tables, admitted_inputs(store, known_by=known_by)
+        waiting = _changed(tables, later, cycle)
     loaded = tables["history"]
     history = loaded.filter(~pl.col("partial") & (pl.col("ds") < cycle))
     last = history["ds"].max()
@@ -87,7 +97,23 @@ def admit(store: Store, *, cycle: date | None, moment: datetime, cutoff_day: int
             f"by {known_by:%Y-%m-%d} it ends in {month_name(last)}. Load what is missing, or run "
             f"--cycle {month_name(add_months(last, 1))}"
         )
-    return Admitted(cycle, known_by, history, tables["items"], loaded)
+    return Admitted(cycle, known_by, history, tables["items"], loaded, waiting)
+
+
+def _changed(
+    tables: Mapping[str, pl.DataFrame], later: Mapping[str, pl.DataFrame], cycle: date
+) -> int:
+    """Rows that the cycle would read differently had it known what is known later."""
+    count = 0
+    for name, keys in (("history", ["unique_id", "ds"]), ("items", ["unique_id"])):
+        before, after = tables[name], later[name]
+        if name == "history":
+            fitted = ~pl.col("partial") & (pl.col("ds") < cycle)
+            before, after = before.filter(fitted), after.filter(fitted)
+        told = [*keys, "known_at", "load_id"]
+        fresh = after.join(before.select(told), on=told, how="anti")
+        count += fresh.height + before.join(after, on=keys, how="anti").height
+    return count
 
 
 def _open_cycle(history: pl.DataFrame, moment: datetime) -> date:

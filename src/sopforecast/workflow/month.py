@@ -16,7 +16,7 @@ from typing import Any
 import polars as pl
 
 import sopforecast
-from sopforecast.baseline.checks import run_checks
+from sopforecast.baseline.checks import Result, run_checks
 from sopforecast.core.months import add_months, month_name, parse_month
 from sopforecast.cycle import CycleResult, run_cycle
 from sopforecast.planning_store.runs import reuse_run, save_run
@@ -24,6 +24,7 @@ from sopforecast.planning_store.store import Store
 from sopforecast.settings import Settings, with_horizon
 from sopforecast.workflow.account import Account, check_lines, load_account, save_account
 from sopforecast.workflow.admission import Admitted, admit
+from sopforecast.workflow.levels import levels_check
 from sopforecast.workflow.clock import Stopwatch, reading_moment, utc_now
 from sopforecast.workflow.showing import (
     account_path,
@@ -64,13 +65,10 @@ def check(
     """
     settings = workspace.settings
     inputs = _admit(workspace, cycle=None, as_of=None, now=now or utc_now())
-    results = run_checks(
-        inputs.loaded,
-        inputs.items if inputs.items.height else None,
-        last_month=add_months(inputs.cycle, -1),
-        levels=settings.levels,
-        missing=settings.history.missing,
-    )
+    results = [
+        *_checks(inputs.loaded, inputs, settings),
+        *levels_check(inputs.history, inputs.items, levels=settings.levels),
+    ]
     failing = {"error", "warning"} if strict else {"error"}
     return {
         "cycle": month_name(inputs.cycle),
@@ -103,7 +101,7 @@ def run(
     horizon
         Months ahead; from settings by default.
     as_of
-        Read only what was known by then.
+        Read what was known by then, instead of by the cut-off day; never more than is known now.
     on_progress
         Called with (stage, share done).
     now
@@ -129,8 +127,9 @@ def run(
     inputs = _admit(workspace, cycle=cycle, as_of=as_of, now=moment)
     run_id = run_id_of(inputs, settings)
     stood = reuse_run(workspace.store(), run_id, at=moment, loads_used=inputs.loads_used)
+    waiting = _waiting(inputs, moment)
     if stood:
-        return show_again(workspace, run_id) | {"stands": True}
+        return _told_again(workspace, run_id, inputs, settings) | waiting
     clock = Stopwatch(on_progress)
     result = run_cycle(
         inputs.history,
@@ -153,13 +152,17 @@ def run(
         page = write_review(workspace, stored, account)
     with clock.stage("mlflow"):
         mirrored = mirror(workspace, stored, account, history=inputs.history, page=page)
-    return summarise(stored, account) | {
-        "workspace": str(workspace.path),
-        "stands": False,
-        "seconds": {**result.seconds, **clock.seconds},
-        "page": _text(page),
-        "mlflow_run": mirrored,
-    }
+    return (
+        summarise(stored, account)
+        | {
+            "workspace": str(workspace.path),
+            "stands": False,
+            "seconds": {**result.seconds, **clock.seconds},
+            "page": _text(page),
+            "mlflow_run": mirrored,
+        }
+        | waiting
+    )
 
 
 def show_again(workspace: Workspace, run_id: str) -> dict[str, Any]:
@@ -171,6 +174,48 @@ def show_again(workspace: Workspace, run_id: str) -> dict[str, Any]:
         "workspace": str(workspace.path),
         "page": _text(page),
         "mlflow_run": None,
+    }
+
+
+def _told_again(
+    workspace: Workspace, run_id: str, inputs: Admitted, settings: Settings
+) -> dict[str, Any]:
+    """A run that stands: what an interruption kept from being written is made up for."""
+    stored = read_run(workspace, run_id)
+    path = account_path(workspace, stored)
+    account = load_account(path)
+    if not account.checks:
+        account = Account(checks=check_lines(_checks(inputs.history, inputs, settings)))
+        save_account(path, account)
+    page = write_review(workspace, stored, account)
+    return summarise(stored, account) | {
+        "workspace": str(workspace.path),
+        "stands": True,
+        "page": _text(page),
+        "mlflow_run": mirror(workspace, stored, account, history=inputs.history, page=page),
+    }
+
+
+def _checks(history: pl.DataFrame, inputs: Admitted, settings: Settings) -> list[Result]:
+    return run_checks(
+        history,
+        inputs.items if inputs.items.height else None,
+        last_month=add_months(inputs.cycle, -1),
+        levels=settings.levels,
+        missing=settings.history.missing,
+    )
+
+
+def _waiting(inputs: Admitted, now: datetime) -> dict[str, Any]:
+    """What the run left out because it became known after the cut-off: a count and a sentence."""
+    if not inputs.waiting:
+        return {"waiting_rows": 0, "waiting": None}
+    rows = "1 row" if inputs.waiting == 1 else f"{inputs.waiting:,} rows"
+    verb, waits, them = ("", "waits", "it") if inputs.waiting == 1 else ("", "wait", "them")
+    return {
+        "waiting_rows": inputs.waiting,
+        "waiting": f"{rows} became known after the cut-off {inputs.known_by:%Y-%m-%d} and {waits} "
+        f"for the next cycle; --as-of {now:%Y-%m-%d} reads {them} now",
     }
 
 
@@ -244,7 +289,7 @@ def _admit(
         workspace.store(),
         cycle=parse_month(cycle) if cycle is not None else None,
         moment=moment,
-        cutoff_day=settings.cutoff_day,
+        cutoff_day=settings.cutoff_day if as_of is None else None,
     )
 
 

@@ -124,9 +124,11 @@ def summarise(run: StoredRun, account: Account) -> dict[str, Any]:
 def write_review(workspace: Workspace, run: StoredRun, account: Account) -> Path | None:
     """Write the review page; one that cannot be written is a warning, the run is stored."""
     named = {"name": workspace.settings.name, "published": _published(run)}
+    path = workspace.page(run.row["cycle"])
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         return write_page(
-            workspace.page(run.row["cycle"]),
+            path,
             run={**run.row, **named},
             forecasts=run.forecasts,
             node_levels=node_levels(run.members),
