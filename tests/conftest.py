@@ -7,6 +7,11 @@ from datetime import date
 from pathlib import Path
 
 import pytest
+from hypothesis import settings as hypothesis_settings
+
+# Machines differ in speed and share their cores: a slow example is not a wrong one.
+hypothesis_settings.register_profile("steady", deadline=None)
+hypothesis_settings.load_profile("steady")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

@@ -299,6 +299,8 @@ def test_rows_after_through_are_kept_and_never_fitted(done: Shell) -> None:
     partial = done.file("history_now.csv", "unique_id,ds,y\n0000,2026-10,1\n")
     told = done.json("load", "history", partial, "--through", "2026-09")["loads"][0]
     assert told["partial_rows"] == 1
+    more = done.file("history_then.csv", "unique_id,ds,y\n0001,2026-10,1\n")
+    assert done("load", "history", more, "--through", "2026-09").count("partial") == 1
     again = done.json("run")
     assert (again["cycle"], again["run_id"]) == (CYCLE, first)
 
@@ -415,3 +417,120 @@ def test_every_command_answers_help(capsys: pytest.CaptureFixture[str]) -> None:
         commands.append(lambda name=name: main([name, "--help"]))
     assert [command() for command in commands] == [0] * 9
     assert "--workspace" in capsys.readouterr().out
+
+
+def test_out_that_cannot_be_written_is_a_warning(
+    done: Shell, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = _other_run(done)
+    shutil.rmtree(done.folder / "out")
+    done.file("out", "a file where the folder should be")
+    moved = done.json("publish", "--cycle", CYCLE)
+    assert (moved["run_id"], moved["page"]) == (other, None)
+    ran = done.json("run", "--horizon", "2")
+    assert (ran["stands"], ran["page"]) == (False, None)
+    assert "its page could not be written" in caplog.text
+
+
+def test_a_bug_is_one_object_with_json_and_its_traceback_beside(
+    done: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("nothing to divide")
+
+    monkeypatch.setattr(workflow, "status", broken)
+    assert main(["status", "--json", "-w", str(done.folder)]) == 1
+    said = done.capture.readouterr()
+    assert json.loads(said.out)["error"] == "ZeroDivisionError: nothing to divide"
+    assert "Traceback" in said.err
+    with pytest.raises(ZeroDivisionError):
+        main(["status", "-w", str(done.folder)])
+
+
+def test_an_interrupted_run_gets_its_checks_again(done: Shell) -> None:
+    told = done.json("run")["check_counts"]
+    for account in (done.folder / "out" / CYCLE).glob("r-*.json"):
+        account.unlink()
+    done("publish", "--cycle", CYCLE)
+    assert done.json("run")["check_counts"] == told
+    assert list((done.folder / "out" / CYCLE).glob("r-*.json"))
+
+
+def test_unknown_checks_are_never_called_none(done: Shell) -> None:
+    from sopforecast import terminal
+
+    told = done.json("run") | {"check_counts": {}}
+    assert "Checks: not known: the run was interrupted" in terminal.ran(told)
+
+
+def test_a_late_correction_is_said_and_as_of_reads_it(done: Shell) -> None:
+    first = done.json("run")
+    assert not [note for note in first["notes"] if "cut-off" in note]
+    now = "unique_id,ds,y\n0000,2026-09,9\n"
+    done("load", "history", done.file("late.csv", now))
+    again = done.json("run")
+    assert again["run_id"] == first["run_id"]
+    assert "1 row became known after the cut-off 2026-10-15 and waits" in again["notes"][-1]
+    today = again["notes"][-1].split("--as-of ")[1].split(" ")[0]
+    assert done.json("run", "--as-of", today)["run_id"] != first["run_id"]
+
+
+def test_check_fails_where_run_would(empty: Shell, mini_items_csv: str, month: Path) -> None:
+    empty("load", "history", str(month / "history.csv"))
+    assert "load items first: levels family, region" in empty("check", code=1)
+    assert empty("run", code=1)
+    empty("load", "items", empty.file("items.csv", "".join(mini_items_csv.splitlines(True)[:-1])))
+    assert "1 item has no place in a level" in empty("check", code=1)
+    assert empty("run", code=1)
+    empty("load", "items", empty.file("items.csv", mini_items_csv))
+    assert empty.json("check")["passed"] is True
+
+
+def test_run_names_the_items_of_an_error(done: Shell) -> None:
+    rows = [f"0003,2025-{month:02d},{900000 + month},2026-10-01" for month in range(1, 13)]
+    text = "\n".join(["unique_id,ds,y,known_at", *rows])
+    settings = done.folder / SETTINGS_FILE
+    refused = settings.read_text(encoding="utf-8")
+    allowed = refused.replace('unit_slip = "refuse"', 'unit_slip = "allow"')
+    settings.write_text(allowed, encoding="utf-8")
+    done("load", "history", done.file("slip.csv", text))
+    said = done("run")
+    assert "Error: " in said
+    assert "(0003)" in said
+
+
+def test_a_store_that_went_missing_exits_4(done: Shell) -> None:
+    (done.folder / "planning.db").unlink()
+    assert "planning.db is missing: restore it" in done("status", code=4)
+    assert not (done.folder / "planning.db").exists()
+
+
+def test_a_store_url_without_a_scheme_is_refused(
+    done: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(done.folder)
+    monkeypatch.setenv("SOPFORECAST_ADVANCED__STORE_URL", "nonsense")
+    assert "the store URL cannot be read" in done("status", code=1)
+    assert not (done.folder / "nonsense").exists()
+
+
+@pytest.mark.parametrize("level", ["", " ", "family/", "/family", "description", "unique_id/a"])
+def test_init_refuses_what_cannot_be_a_level(
+    level: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["init", str(tmp_path / "new"), f"--level={level}"]) == 1
+    assert f"found {level!r}" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_missing_mirror_is_made_up_for(done: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOPFORECAST_ADVANCED__MLFLOW", "true")
+    mirrored = done.json("run")
+    assert mirrored["stands"] is True
+    assert mirrored["mlflow_run"]
+    assert done.json("run")["mlflow_run"] == mirrored["mlflow_run"]
+
+
+def test_one_is_singular_and_nothing_is_called_none(done: Shell) -> None:
+    assert "8 items, 1 month, known by" in done("run", "--horizon", "1")
+    assert "None" not in done("export", "weights", str(done.folder / "weights.csv"))

@@ -270,7 +270,7 @@ def test_no_demand_after_the_end_and_before_the_launch(statistical):
 
 
 def test_notes_tell_how_many_items_end_or_start(result):
-    assert any(note.startswith("3 items have months before their launch") for note in result.notes)
+    assert any(note.startswith("3 items have months before a launch") for note in result.notes)
 
 
 def test_constant_demand_stays_about_where_it_is(statistical):
@@ -314,6 +314,7 @@ def test_progress_is_told_stage_by_stage():
         "combine",
         "reconcile",
         "ranges",
+        "calibrate",
         "draw",
         "view",
     ]
@@ -419,7 +420,7 @@ def test_any_length_of_history_gives_a_forecast_with_a_range_and_says_what_it_re
     if months < 13:
         assert "too short for a backtest" in said
     elif months <= 42:
-        assert "history is short for 18 months ahead" in said
+        assert "few errors are known for all 18 months ahead" in said
         assert "independent stretches" in said
     low, high = (_of(frame, "total", c) for c in ("p10", "p90"))
     assert (high > low).all()

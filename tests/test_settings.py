@@ -122,3 +122,27 @@ def test_how_fast_and_where_does_not_change_the_hash(values: dict[str, object]) 
 )
 def test_what_changes_numbers_changes_the_hash(values: dict[str, object]) -> None:
     assert make_settings(values).numbers_hash() != Settings().numbers_hash()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("SOPFORECAST_HORIZN", "12", "SOPFORECAST_HORIZN; did you mean SOPFORECAST_HORIZON?"),
+        ("SOPFORECAST_ADVANCD__DRAWS", "100", "unknown environment variable SOPFORECAST_ADVANCD"),
+        ("SOPFORECAST_HORIZON", "0", "environment variable SOPFORECAST_HORIZON"),
+        ("SOPFORECAST_ADVANCED__DRWAS", "9", "environment variable SOPFORECAST_ADVANCED__DRWAS"),
+        ("SOPFORECAST_LEVELS", "family", "levels"),
+    ],
+)
+def test_a_wrong_variable_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(RequestError, match="environment") as refused:
+        load_settings(_write(tmp_path, "seed = 1"))
+    assert said in str(refused.value)
+
+
+def test_the_folder_of_real_data_is_no_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOPFORECAST_DATA", "/somewhere")
+    assert make_settings({}).horizon == 18

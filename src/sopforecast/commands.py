@@ -178,7 +178,8 @@ def run(
     horizon
         Months ahead (default: from settings).
     as_of
-        Read only what was known by this day or moment (2026-12-10 or 2026-12-10T09:00, UTC).
+        Read what was known by this day or moment (2026-12-10 or 2026-12-10T09:00, UTC), instead
+        of by the cut-off day of the settings.
     """
     from sopforecast import terminal, workflow
     from sopforecast.progress import progress

@@ -221,5 +221,6 @@ def _end_of_life(
         models[i] = replace(models[i], centre=centre, spread=spread, kind=kind)
         why[i] = "; ".join(filter(None, [reasons[i], why[i]]))
     count = int(closed.any(axis=1).sum())
-    note = f"{count} items have months before their launch or after their end: zero there"
+    items_have = "1 item has" if count == 1 else f"{count:,} items have"
+    note = f"{items_have} months before a launch or after an end: zero there"
     return replace(baseline, models=tuple(models), reasons=tuple(why)), (note,)

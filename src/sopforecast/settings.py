@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import os
 import tomllib
 from collections.abc import Sequence
 from datetime import date
@@ -22,12 +23,14 @@ from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
 )
 
 from sopforecast.errors import RequestError
 
 SETTINGS_FILE = "sopforecast.toml"
 ENV_PREFIX = "SOPFORECAST_"
+OTHER_VARIABLES = ("data",)  # where the tests and experiments find real data
 LONGEST_HORIZON = 60
 STORE_URL_VARIABLE = f"{ENV_PREFIX}ADVANCED__STORE_URL"
 
@@ -164,8 +167,11 @@ def load_settings(workspace: Path) -> Settings:
 
 def make_settings(values: dict[str, Any], *, where: str = "settings") -> Settings:
     """Settings from plain values with the environment over them; `where` names them in errors."""
+    _refuse_unknown_variables()
     try:
         return Settings(**values)
+    except SettingsError as err:
+        raise RequestError(f"environment {ENV_PREFIX}*: {err}; allowed: JSON") from None
     except ValidationError as err:
         problems = [_explain(dict(error)) for error in err.errors(include_url=False)]
         raise RequestError(f"{where}: " + "; ".join(problems)) from None
@@ -236,7 +242,9 @@ def _refuse_password(values: dict[str, Any], path: Path) -> None:
 def _explain(error: dict[str, Any]) -> str:
     """One sentence for one pydantic error, without ever repeating the value of a secret."""
     location = [str(part) for part in error["loc"]]
-    key = ".".join(location)
+    variable = ENV_PREFIX + "__".join(location).upper()
+    in_environment = variable in map(str.upper, os.environ)
+    key = ".".join(location) + (f" (environment variable {variable})" if in_environment else "")
     if error["type"] == "extra_forbidden":
         known = _known_keys(location[:-1])
         near = difflib.get_close_matches(location[-1], known, n=1)
@@ -244,6 +252,15 @@ def _explain(error: dict[str, Any]) -> str:
         return f"unknown setting {key}; {hint}"
     found = "" if "store_url" in location else f" (found {error['input']!r})"
     return f"{key}: {error['msg']}{found}"
+
+
+def _refuse_unknown_variables() -> None:
+    known = [ENV_PREFIX + name.upper() for name in (*Settings.model_fields, *OTHER_VARIABLES)]
+    for name in map(str.upper, os.environ):
+        if name.startswith(ENV_PREFIX) and name.split("__")[0] not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+            raise RequestError(f"unknown environment variable {name}; {hint}")
 
 
 def _known_keys(section: list[str]) -> list[str]:

@@ -48,9 +48,6 @@ def loaded(result: Result) -> str:
             if load[key]
         ]
         lines.append(f"{load['file']} -> {load['table']}: {', '.join(counts) or 'no rows'}")
-        if load["partial_rows"]:
-            after = f"{load['partial_rows']:,} rows after {load['through']}"
-            lines.append(f"  {after}: kept as partial, never fitted")
         lines += [f"  note: {note}" for note in load["notes"]]
         load_id = load["load_id"]
         lines.append(f"  load id {load_id}; sopforecast undo {load_id} takes it back")
@@ -59,7 +56,7 @@ def loaded(result: Result) -> str:
 
 def undone(result: Result) -> str:
     """``undo``."""
-    return f"{result['load_id']} is undone: {result['rows']:,} rows closed, nothing deleted"
+    return f"{result['load_id']} is undone: {_count(result['rows'], 'row')} closed, nothing deleted"
 
 
 def checked(result: Result) -> str:
@@ -79,7 +76,7 @@ def checked(result: Result) -> str:
 
 def ran(result: Result) -> str:
     """``run``: the headline, then what a planner must know about how it came about."""
-    size = f"{result['items']:,} items, {result['horizon']} months"
+    size = f"{_count(result['items'], 'item')}, {_count(result['horizon'], 'month')}"
     head = f"{size}, known by {result['known_by']} UTC"
     if result["stands"]:
         opening = f"Same inputs: run {result['run_id']} of cycle {result['cycle']} stands ({head})"
@@ -87,7 +84,7 @@ def ran(result: Result) -> str:
         opening = f"Run {result['run_id']} of cycle {result['cycle']}: {head}"
     lines = [opening, "", *_headline(result), "", ADDS]
     lines += _past(result["backtest"])
-    lines += [f"Note: {note}" for note in [*result["notes"], result.get("waiting")] if note]
+    lines += [f"Note: {note}" for note in result["notes"]]
     lines += [_check(row) for row in result["checks"]]
     lines.append(_check_counts(result["check_counts"]))
     lines += _fallbacks(result["fallbacks"])
@@ -123,8 +120,9 @@ def published(result: Result) -> str:
 
 def exported(result: Result) -> str:
     """``export``."""
-    of = f" of run {result['run_id']} ({result['stage']})" if result["run_id"] else ""
-    lines = [f"{result['rows']:,} rows of {result['table']}{of} -> {result['file']}"]
+    of = f" of run {result['run_id']}" if result["run_id"] else ""
+    of += f" ({result['stage']})" if result["stage"] else ""
+    lines = [f"{_count(result['rows'], 'row')} of {result['table']}{of} -> {result['file']}"]
     return "\n".join([*lines, ADDS] if result["table"] == "forecasts" else lines)
 
 
@@ -134,8 +132,8 @@ def told(result: Result) -> str:
     history = result["history"]
     if history["items"]:
         lines.append(
-            f"History: {history['items']:,} items, {history['first']} to {history['last']}, "
-            f"{history['rows']:,} rows"
+            f"History: {_count(history['items'], 'item')}, {history['first']} to "
+            f"{history['last']}, {_count(history['rows'], 'row')}"
         )
     else:
         lines.append("History: nothing loaded yet")
@@ -146,7 +144,7 @@ def told(result: Result) -> str:
         lines.append(f"  {load['load_id']}  {load['loaded_at']}  {what}")
     lines += ["", "Runs" if result["runs"] else "Runs: none yet"]
     lines += [
-        f"  {run['cycle']}  {run['run_id']}  {run['created_at']}  {run['items']:,} items"
+        f"  {run['cycle']}  {run['run_id']}  {run['created_at']}  {_count(run['items'], 'item')}"
         for run in result["runs"]
     ]
     lines += ["", "Published" if result["published"] else "Published: nothing yet"]
@@ -207,10 +205,17 @@ def _past(backtest: Sequence[Result]) -> list[str]:
     if not backtest:
         return []
     near, far = (wording.percent(row["wmape"]) for row in (backtest[0], backtest[-1]))
-    errors = f"{near} {backtest[0]['lead']} month ahead, {far} {backtest[-1]['lead']} ahead"
+    errors = (
+        f"{near} {_count(backtest[0]['lead'], 'month')} ahead, {far} {backtest[-1]['lead']} ahead"
+    )
     seen = [row["coverage80"] for row in backtest if row["coverage80"] is not None]
     inside = f"; {10 * sum(seen) / len(seen):.1f} of 10 landed in P10-P90" if seen else ""
     return [f"Past months: items were off by {errors} (WMAPE){inside}."]
+
+
+def _count(number: int, noun: str) -> str:
+    """``1 item``, ``1,200 items``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _check(row: Result) -> str:
@@ -232,7 +237,7 @@ def _fallbacks(fallbacks: Sequence[Result]) -> list[str]:
     if not fallbacks:
         return ["Fallbacks: none"]
     return [
-        f"Fallback: {row['items']:,} items on {row['model']}: {row['reason']} "
+        f"Fallback: {_count(row['items'], 'item')} on {row['model']}: {row['reason']} "
         f"({', '.join(row['named'])}{', ...' if row['items'] > len(row['named']) else ''})"
         for row in fallbacks
     ]

@@ -56,6 +56,11 @@ class Workspace:
             raise StoreUnreachable(
                 f"{file} is missing: restore it, or run sopforecast init in a new folder"
             )
+        if url is not None and "://" not in url.get_secret_value():
+            raise RequestError(
+                "the store URL cannot be read; allowed: sqlite:///planning.db or "
+                "postgresql://user:password@host/database"
+            )
         return open_store(url.get_secret_value() if url is not None else file)
 
     def out(self, cycle: date) -> Path:
@@ -97,7 +102,7 @@ def init_workspace(
     Raises
     ------
     RequestError
-        There is a workspace already, or `path` is a file.
+        There is a workspace already, `path` is a file, or a level cannot be one.
     """
     from sopforecast.intake.workbook import write_workbook
 
@@ -105,6 +110,7 @@ def init_workspace(
         raise RequestError(f"{path} already holds a workspace; nothing was changed")
     if path.exists() and not path.is_dir():
         raise RequestError(f"{path} is a file; name a folder")
+    _refuse_levels(levels)
     path.mkdir(parents=True, exist_ok=True)
     text = default_settings_text(name=name or path.resolve().name, levels=levels, today=today)
     workspace = Workspace(path=path, settings=make_settings(tomllib.loads(text)))
@@ -112,3 +118,22 @@ def init_workspace(
     workspace.store()
     (path / SETTINGS_FILE).write_text(text, encoding="utf-8")  # last: until now it is no workspace
     return workspace
+
+
+def _refuse_levels(levels: tuple[str, ...]) -> None:
+    """A level is one or more columns of items that are not columns of every workspace already."""
+    from sopforecast.core.tables import Items
+
+    taken = Items.column_names()
+    for level in levels:
+        for column in level.split("/"):
+            if not column.strip() or column != column.strip():
+                raise RequestError(
+                    f"--level: found {level!r}; allowed: a column such as family, or columns "
+                    "joined by a slash such as family/region"
+                )
+            if column in taken:
+                raise RequestError(
+                    f"--level: found {level!r}, but {column} is a column of items with a meaning "
+                    f"of its own; allowed: a column that groups items, not {', '.join(taken)}"
+                )

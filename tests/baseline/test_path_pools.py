@@ -38,12 +38,12 @@ def test_where_there_are_few_the_shorter_ones_are_continued_too_and_it_is_said()
     np.testing.assert_allclose(found[0, 0], [2.0, -4.0, -4.0 * 1.5**0.5, -4.0 * 2**0.5])
     np.testing.assert_allclose(found[0, 1], [1.0, 2**0.5, 3**0.5, 2.0])
     assert np.isnan(found[0, 2]).all()
-    assert "short for 4 months ahead" in notes[0]
+    assert "known for all 4 months ahead" in notes[0]
     half = np.full((MIN_OWN_PATHS, 1, 4), nan)
     half[:, :, :2] = 1.0
     found, notes = whole_paths(half)
     assert np.isfinite(found).all()
-    assert "known for 2 months or more" in notes[0]
+    assert "known for 2 or more" in notes[0]
 
 
 def test_a_path_with_a_hole_is_known_up_to_it():

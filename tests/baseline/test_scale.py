@@ -36,7 +36,7 @@ def test_features_of_short_flat_and_missing_series():
     y[1] = 200.0
     y[2] = 0.0
     found = np.exp(noise_features(y, (0,))[:, 0])
-    np.testing.assert_allclose(found[0], [5.0, 5.0, 50.0], rtol=1e-6)
+    np.testing.assert_allclose(found[0], [15.0, 15.0, 50.0], rtol=1e-6)
     np.testing.assert_allclose(found[1], [0.2, 0.2, 200.0], rtol=1e-6)
     assert np.isfinite(np.log(found[2])).all()
     assert np.isnan(found[3]).all()

@@ -151,3 +151,10 @@ def test_characters_xml_cannot_hold_are_read_back(tmp_path) -> None:
         book.add_worksheet("history").write_column(0, 0, ["x", "two\r\nlines"])
     texts = [text for text, _, _ in column(read(path), "x")]
     assert texts == ["two\r\nlines"]
+
+
+def test_a_title_above_the_header_is_named_with_the_row_of_the_header(tmp_path) -> None:
+    rows = [["Demand", None, None], [None] * 3, ["unique_id", "ds", "y"], ["A", "2025-01", 1]]
+    path = written(tmp_path / "b.xlsx", rows)
+    with pytest.raises(DataError, match="the header seems to be in row 3: delete the rows above"):
+        read(path)

@@ -107,6 +107,13 @@ def slips(history: pl.DataFrame, known: pl.DataFrame | None = None) -> list[int 
         ((100, 0, 0, 90, 110, 100_000), [7]),
         ((100, None, 90, 110, 100_000), [6]),
         ((100_000, 99_000, 101_000, 98_000), []),
+        ((100, 90, 110, 100_000_000), [5]),
+        ((100, 90, 110, 10_000_000), []),
+        ((100_000, 90, 110, 100, 95), [2]),
+        ((100_000_000, 90, 110, 100), [2]),
+        ((100, 90_000, 110_000, 100_000), [2]),
+        ((100, 9_000, 110_000, 100_000, 95_000), []),
+        ((100_000, 90, 110), []),
     ],
 )
 def test_a_thousandfold_month_is_a_change_of_unit(quantities, rows) -> None:
@@ -125,8 +132,11 @@ def test_partial_months_are_not_judged() -> None:
     assert slips(history) == []
 
 
-def test_no_real_history_is_mistaken_for_a_slip(data_folder) -> None:
-    real = pl.read_parquet(data_folder / "m3_monthly.parquet").select(
+@pytest.mark.parametrize(
+    "name", ["m3_monthly", "m1_monthly", "carparts", "aus_retail", "tourism_au_monthly"]
+)
+def test_no_real_history_is_mistaken_for_a_slip(data_folder, name) -> None:
+    real = pl.read_parquet(data_folder / f"{name}.parquet").select(
         pl.int_range(2, pl.len() + 2).alias("_row"),
         pl.lit("y").alias("_column"),
         pl.col("unique_id").cast(pl.String),

@@ -124,6 +124,29 @@ def test_an_export_of_history_loads_again(tmp_path, suffix) -> None:
     assert "not read here, they belong elsewhere: partial" in again.notes
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".xlsx"])
+def test_what_an_export_says_of_earlier_loads_is_left_out(tmp_path, suffix) -> None:
+    texts = {
+        "history": "unique_id,ds,y\n007,2025-01,10.5\n007,2025-02,\n",
+        "items": "unique_id,family\n007,Onc\n",
+    }
+    for table, text in texts.items():
+        (tmp_path / "in.csv").write_text(text)
+        path = tmp_path / f"{table}{suffix}"
+        options = ReadOptions(levels=("family",) if table == "items" else ())
+        first = read_table(tmp_path / "in.csv", table=table, options=options, today=TODAY)
+        exported = first.frame.with_columns(
+            known_at=datetime(2025, 3, 1),
+            assumed=True,
+            load_id=pl.lit("l1"),
+            loaded_by=pl.lit("me"),
+        )
+        write_table(path, exported)
+        again = read_table(path, table=table, options=options, today=TODAY)
+        assert_frame_equal(again.frame, first.frame)
+        assert any(note.endswith(": known_at, assumed, load_id, loaded_by") for note in again.notes)
+
+
 def test_250_000_rows_are_read_and_parsed_in_three_seconds(tmp_path) -> None:
     months = [f"{2022 + k // 12}-{k % 12 + 1:02d}" for k in range(50)]
     lines = (

@@ -74,3 +74,15 @@ def test_moments_are_brought_to_utc(moment, hours) -> None:
 
 def test_a_clock_that_does_not_exist_is_no_moment() -> None:
     assert moment_of("2025-01-01 25:61", date(2025, 1, 1)) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "month"),
+    [
+        ("Januar 2025", 1), ("März 25", 3), ("Maerz 2025", 3), ("Mrz-25", 3), ("Mrz. 25", 3),
+        ("Mai 25", 5), ("Juni 2025", 6), ("Juli 2025", 7), ("Okt 25", 10), ("Dez 25", 12),
+        ("DEZEMBER 2025", 12),
+    ],
+)  # fmt: skip
+def test_german_months_are_months(text, month) -> None:
+    assert read_stamp(text).day_first == date(2025, month, 1)

@@ -154,6 +154,24 @@ CATALOGUE = {
     "ambiguous lines to sum": Bad(
         long("A,02/03/2025,1"), 2, "ds", "read in one way", reading={"sum_days": True}
     ),
+    "empty month": Bad(
+        long("A,2025-01,1", ",,", "A,,2"),
+        4,
+        "ds",
+        "an empty cell; allowed: a month such as 2025-01; fill it in or delete the row",
+    ),
+    "empty date of a line to sum": Bad(
+        long("A,2025-01-09,1", "A,,2"), 3, "ds", "such as 2025-01-31", reading={"sum_days": True}
+    ),
+    "title above the header": Bad(
+        "Demand of Europe,,\n\nunique_id,ds,y\nA,2025-01,1\n",
+        1,
+        None,
+        "the header seems to be in row 3: delete the rows above it",
+    ),
+    "short title above semicolons": Bad(
+        "Demand\nunique_id;ds;y\nA;2025-01;1\n", 1, None, "the header seems to be in row 2"
+    ),
     # keys
     "duplicate key, same value": Bad(
         long("A,2025-01,1", "B,2025-01,1", "A,2025-01,1"), 4, "ds", "(first in row 2)"
@@ -221,6 +239,9 @@ CATALOGUE = {
     ),
     "unit slip across": Bad(
         "unique_id,Jan-25,Feb-25,Mar-25,Apr-25\nA,100,99,101,100000\n", 2, "Apr-25", "1,000 times"
+    ),
+    "unit slip by a million in the first month": Bad(
+        "unique_id,ds,y\n" + months(98e6, 95, 104, 99), 2, "y", "times its usual month (99)"
     ),
     "unknown item": Bad(
         long("SKU-1,2025-01,1", "SKU-7,2025-01,1"),
@@ -323,11 +344,11 @@ def test_every_problem_is_counted_and_the_first_twenty_shown(tmp_path) -> None:
 
 def test_problems_of_cells_and_of_rows_come_together_in_row_order(tmp_path) -> None:
     path = tmp_path / "history.csv"
-    path.write_text("unique_id,ds,y\nA,2025-01,1\nA,2025-01,2\nB,oops,1\nB,2025-02,-1\n")
+    path.write_text("unique_id,ds,y\nA,2025-01,1\nA,2025-01,2\nB,oops,1\nB,2025-02,-1\nB,,1\n")
     with pytest.raises(DataError) as caught:
         read_table(path, table="history", options=ReadOptions(), today=TODAY)
     found = [(problem.row, problem.column) for problem in caught.value.problems]
-    assert found == [(3, "ds"), (4, "ds"), (5, "y")]
+    assert found == [(3, "ds"), (4, "ds"), (5, "y"), (6, "ds")]
 
 
 def test_row_numbers_count_blank_rows_and_rows_inside_quotes(tmp_path) -> None:
@@ -370,3 +391,12 @@ def test_unknown_items_are_a_note_without_levels_and_nothing_without_items(tmp_p
     assert noted.notes == ("1 item with history and no row in items: A",)
     silent = read_table(path, table="history", options=FAMILY, today=TODAY, items_known=set())
     assert silent.notes == ()
+
+
+def test_families_that_differ_in_case_or_blanks_are_a_note(tmp_path) -> None:
+    path = tmp_path / "items.csv"
+    path.write_text(items("A,Onc", "B,onc", "C,O nc", "D,Card"))
+    read = read_table(path, table="items", options=FAMILY, today=TODAY)
+    (note,) = read.notes
+    assert "family: 'Onc', 'onc', 'O nc' differ only in case or blanks" in note
+    assert read.frame["family"].to_list() == ["Onc", "onc", "O nc", "Card"]

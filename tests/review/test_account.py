@@ -112,3 +112,20 @@ def test_time_is_shared_out():
     assert [row["share"] for row in table["rows"]] == [25.0, 75.0]
     assert account.time_spent({})["total"] == 0.0
     assert account.time_spent({"check": 0.0})["rows"][0]["share"] == 0.0
+
+
+def test_an_end_or_a_launch_is_no_fallback() -> None:
+    components = pl.DataFrame(
+        {
+            "unique_id": ["a", "b", "c"],
+            "model": ["zero", "naive", "mean"],
+            "reason": [
+                "status discontinued: forecast as zero",
+                "no demand after its end_ds 2026-12; short history",
+                None,
+            ],
+        }
+    )
+    told = account.fallbacks(components)
+    assert told is not None
+    assert [(row["reason"], row["items"]) for row in told["rows"]] == [("short history", 1)]

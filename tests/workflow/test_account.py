@@ -19,7 +19,7 @@ from sopforecast.workflow.account import (
 )
 
 TOLD = Account(
-    checks=(CheckLine("history_short", "warning", "1 item is short", 1),),
+    checks=(CheckLine("history_short", "warning", "1 item is short", 1, ("a",)),),
     seconds={"fit": 1.25, "store": 0.1},
     backtest=pl.DataFrame(
         {"lead": [1, 2], "wmape": [10.0, float("nan")], "bias_percent": [1.0, -2.0],
@@ -60,7 +60,8 @@ def test_gone_or_damaged_is_empty(tmp_path: Path, text: str | None) -> None:
 def test_a_folder_that_cannot_be_written_is_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    save_account(tmp_path / "missing" / "r.json", TOLD)
+    (tmp_path / "out").write_text("a file", encoding="utf-8")
+    save_account(tmp_path / "out" / "r.json", TOLD)
     assert "the run is stored" in caplog.text
 
 

@@ -40,7 +40,8 @@ def _admit(
     store: Store, now: datetime, *, cycle: date | None = None, as_of: str | None = None
 ) -> Admitted:
     moment = reading_moment(now, as_of=as_of, history_lag_days=LAG_DAYS)
-    return admit(store, cycle=cycle, moment=moment, cutoff_day=CUTOFF_DAY)
+    cutoff_day = CUTOFF_DAY if as_of is None else None
+    return admit(store, cycle=cycle, moment=moment, cutoff_day=cutoff_day)
 
 
 THREE = {"2026-08": 1.0, "2026-09": 2.0, "2026-10": 3.0}
@@ -111,3 +112,32 @@ def test_a_cycle_before_history_is_refused(store: Store) -> None:
 def test_an_empty_store_says_what_to_load(store: Store) -> None:
     with pytest.raises(RequestError, match="sopforecast load history FILE"):
         _admit(store, datetime(2026, 11, 20))
+
+
+def test_what_waits_for_the_next_cycle_is_counted_and_said(store: Store) -> None:
+    _load(store, THREE, at=datetime(2026, 11, 10), through=OCTOBER)
+    assert _admit(store, datetime(2026, 11, 20)).left_out(datetime(2026, 11, 20)) == []
+    _load(store, {"2026-08": 77.0, "2026-09": 99.0}, at=datetime(2026, 11, 16), through=OCTOBER)
+    now = datetime(2026, 11, 22)
+    (note,) = _admit(store, now).left_out(now)
+    assert note == (
+        "2 rows became known after the cut-off 2026-11-15 and wait for the next cycle; "
+        "--as-of 2026-11-22 reads them now"
+    )
+
+
+def test_as_of_replaces_the_cut_off_day_but_not_the_present(store: Store) -> None:
+    _load(store, THREE, at=datetime(2026, 11, 10), through=OCTOBER)
+    _load(store, {"2026-09": 99.0}, at=datetime(2026, 11, 16), through=OCTOBER)
+    now = datetime(2026, 11, 22, 12)
+    found = _admit(store, now, as_of="2026-11-22")
+    assert (found.known_by, found.waiting) == (now, 0)
+    assert found.history["y"].to_list() == [1.0, 99.0, 3.0]
+    assert _admit(store, now, as_of="2026-11-15").history["y"].to_list() == [1.0, 2.0, 3.0]
+
+
+def test_as_of_never_reads_the_months_of_the_cycle(store: Store) -> None:
+    _load(store, THREE, at=datetime(2026, 11, 20), through=OCTOBER)
+    now = datetime(2026, 11, 22)
+    found = _admit(store, now, cycle=date(2026, 9, 1), as_of="2026-11-22")
+    assert found.history["ds"].max() == date(2026, 8, 1)

@@ -21,8 +21,8 @@ from sopforecast.core.hierarchy import Hierarchy
 DRAWS = 200
 LEAD_STEP = 3  # every third month ahead is enough to judge a width
 LOW, HIGH, TARGET = 0.10, 0.90, 0.80
-FACTORS = (0.4, 1.6)
-BISECTIONS, ROUNDS = 7, 2
+FACTORS = (0.2, 1.6)
+BISECTIONS, ROUNDS = 8, 2
 PRIOR_PATHS = 20.0
 PRIOR_ORIGINS = 1.0
 

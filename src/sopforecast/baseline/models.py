@@ -114,8 +114,8 @@ LOCAL_MODELS: dict[str, LocalModel] = {
 }
 SMOOTH_POOL = ("DOT", "DampedETS", "SeasonalNaive")
 SPARSE_POOL = ("CrostonSBA", "TSB", "Average12", "SeasonalNaive")
-MIN_MONTHS = {"DOT": 6, "SeasonalNaive": SEASON, "DampedETS": 6, "Average12": 1}
-DEFAULT_MIN_MONTHS = 8
+MIN_MONTHS = {"SeasonalNaive": SEASON, "Average12": 1}
+DEFAULT_MIN_MONTHS = SEASON  # with less, a season on its way up reads as a trend
 
 
 def refuse_unknown_models(names: Sequence[str]) -> None:

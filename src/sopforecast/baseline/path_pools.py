@@ -65,8 +65,8 @@ def whole_paths(z: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
     if share == USABLE_SHARES[0] or not usable.any():
         return paths, ()
     note = (
-        f"few errors are known for all {horizon} months ahead (little history, or few items): those "
-        f"known from {needed} on were continued, growing with the square root of the lead"
+        f"few errors are known for all {horizon} months ahead (little history, or few items): "
+        f"those known for {needed} or more were continued, growing with the square root of the lead"
     )
     return paths, (note,)
 

@@ -19,7 +19,7 @@ MIN_ROWS = 30
 RIDGE = 3.0
 OWN_PRIOR_ORIGINS = 4.0
 RECENT = 36
-UNKNOWN_NOISE = 0.3  # of the level: what cannot be seen yet, a season among it, is taken as this
+UNKNOWN_NOISE = 0.3  # of the level, at least, until a year can be compared with the year before
 RELATIVE_FLOOR = 1e-3  # of the recent level
 
 
@@ -39,8 +39,8 @@ def noise_features(y: np.ndarray, offsets: Sequence[int]) -> np.ndarray:
         noise = _mean(np.abs(np.diff(adjusted[:, -RECENT:], axis=1)))
         window = before[:, -RECENT - SEASON :]
         yearly = _mean(np.abs(window[:, SEASON:] - window[:, :-SEASON]))
-        noise = np.where(np.isfinite(noise), noise, UNKNOWN_NOISE * level)
-        yearly = np.where(np.isfinite(yearly), yearly, np.maximum(noise, UNKNOWN_NOISE * level))
+        noise = np.where(np.isfinite(yearly), noise, np.fmax(noise, UNKNOWN_NOISE * level))
+        yearly = np.where(np.isfinite(yearly), yearly, noise)
         stacked = np.stack([noise, yearly, level], axis=1)
         answer[:, o] = np.log(np.maximum(stacked, floor[:, None]))
     return answer

@@ -1,8 +1,9 @@
 """What must hold of demand history: where ``y`` comes from, its sign, its unit, its last month.
 
 ``y`` is demand by requested month, net of returns. Where a company keeps shipments and backlog
-instead, ``y = shipped + change in backlog``. A month a thousand (or a million) times its item's usual size is a
-change of unit far more often than a change of demand, and is refused until somebody says otherwise.
+instead, ``y = shipped + change in backlog``. A month a thousand (or a million) times its item's
+usual size is a change of unit far more often than a change of demand, and is refused until somebody
+says otherwise.
 """
 
 from __future__ import annotations

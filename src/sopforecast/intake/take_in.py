@@ -17,14 +17,14 @@ from sopforecast.core.months import add_months
 from sopforecast.core.tables import History, Items
 from sopforecast.errors import DataError, Problem, RequestError
 from sopforecast.intake import demand, rules
-from sopforecast.intake.cells import Sheet, listed
+from sopforecast.intake.cells import Sheet
 from sopforecast.intake.headers import Layout, Matched, match_headers, plain_name
+from sopforecast.intake.loaded_back import without_bookkeeping
 from sopforecast.intake.parse import KNOWN_AT, ParseOptions
 from sopforecast.intake.shapes import Shaped, shape_across, shape_long, sum_lines
 
 TABLES: Mapping[str, type[dy.Schema]] = {"items": Items, "history": History}
 SET_BY_LOAD = ("partial",)
-MARKS_OF_EXPORTS = ("assumed", "load_id", "loaded_by")
 MONTHS_AHEAD = 120
 
 
@@ -124,7 +124,9 @@ def take_in(sheet: Sheet, *, table: str, intake: Intake) -> ParsedTable:
         When settings contradict the tables.
     """
     columns = _columns(table, intake.options)
-    sheet = _without_bookkeeping(sheet, table, intake.options)
+    sheet = without_bookkeeping(
+        sheet, mapping=intake.options.columns.get(table, {}), levels=intake.options.levels
+    )
     matched = match_headers(sheet, _layout(table, columns, intake.options))
     if matched.problems:
         raise DataError(matched.problems)
@@ -142,28 +144,6 @@ def take_in(sheet: Sheet, *, table: str, intake: Intake) -> ParsedTable:
         raise DataError(sorted(problems, key=lambda p: p.row or 0))
     return _finish(
         sheet, table, shaped, frame, [*sheet.notes, *matched.notes, *shaped.notes, *notes]
-    )
-
-
-def _without_bookkeeping(sheet: Sheet, table: str, options: ReadOptions) -> Sheet:
-    """Leave out what an export of ours says about earlier loads, ``known_at`` included.
-
-    Without a column only exports have, ``known_at`` is the file's own and stays; so does every
-    column that settings name.
-    """
-    mapped = options.columns.get(table, {}).values()
-    names = [name for given in mapped for name in ([given] if isinstance(given, str) else given)]
-    named = {plain_name(name) for name in (*names, *options.levels)}
-    plain = [plain_name(cells.name) for cells in sheet.columns]
-    if not (set(plain) & set(MARKS_OF_EXPORTS)) - named:
-        return sheet
-    left_out = {*MARKS_OF_EXPORTS, KNOWN_AT} - named
-    unread = [cells for cells in sheet.columns if plain_name(cells.name) in left_out]
-    note = "an export, loaded back: not read, this load sets them anew: "
-    return replace(
-        sheet,
-        columns=tuple(cells for cells in sheet.columns if cells not in unread),
-        notes=(*sheet.notes, note + listed(cells.name for cells in unread)),
     )
 
 

@@ -204,7 +204,7 @@ def _sniff_below_a_title(text: str) -> str:
 
 
 def _top(text: str, separator: str) -> list[tuple[int, list[str]]]:
-    """Return (row number, cells) of the first rows that are not blank, as far as they can be cut."""
+    """Return (row number, cells) of the first rows that are not blank, while they can be cut."""
     top: list[tuple[int, list[str]]] = []
     sample = io.StringIO(text[:_SAMPLE], newline="")
     with contextlib.suppress(csv.Error):

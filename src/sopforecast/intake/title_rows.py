@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from sopforecast.core.tables import History, Items
@@ -10,11 +11,8 @@ from sopforecast.intake.cells import quoted
 from sopforecast.intake.headers import HINTS, plain_name
 
 LOOKED_AT = 12
-_NAMES = {
-    *Items.columns(),
-    *History.columns(),
-    *(hint for hints in HINTS.values() for hint in hints),
-}
+_NAMES = {*Items.columns(), *History.columns(), *HINTS["unique_id"]}
+_NUMBER = re.compile(r"[-+]?\d[\d.,]*")
 
 
 def refuse_title(file: str, rows: Sequence[tuple[int, Sequence[str | None]]]) -> None:
@@ -30,18 +28,20 @@ def refuse_title(file: str, rows: Sequence[tuple[int, Sequence[str | None]]]) ->
     Raises
     ------
     DataError
-        When a row below fills at least twice as many cells as the first, which names no column. A
-        sheet like that could not be read anyway: it has values under empty headers.
+        When a row of texts below fills at least twice as many cells as the first, which names no
+        column. A sheet like that could not be read anyway: it has values under empty headers.
     """
     filled = [
         (row, [text for text in texts if text is not None and text.strip()])
         for row, texts in rows[:LOOKED_AT]
     ]
-    if not filled or any(plain_name(text) in _NAMES for text in filled[0][1]):
+    if not filled or not filled[0][1] or any(plain_name(text) in _NAMES for text in filled[0][1]):
         return
     widest = max(len(texts) for _, texts in filled)
-    header = next(row for row, texts in filled if len(texts) == widest)
-    if widest >= 2 * max(len(filled[0][1]), 1):
+    header, names = next((row, texts) for row, texts in filled if len(texts) == widest)
+    if any(_NUMBER.fullmatch(name.strip()) for name in names):
+        return
+    if widest >= 2 * len(filled[0][1]):
         raise DataError(
             [
                 Problem(

@@ -17,6 +17,7 @@ TARGET_COVERAGE = 0.8
 COVERAGE_SLACK = 0.05
 NAMED_ITEMS = 4
 SHOWN_REASONS = 20
+_BY_DECISION = r"^(no demand (after its end_ds|before its launch_ds)|status discontinued)"
 _SEVERITY = {"error": 0, "warning": 1, "skipped": 2, "ok": 3}
 
 
@@ -51,6 +52,9 @@ def models_by_segment(weights: pl.DataFrame, components: pl.DataFrame | None) ->
 def fallbacks(components: pl.DataFrame | None) -> dict[str, Any] | None:
     """Items that got another model than asked for, counted by reason, most frequent first.
 
+    Months without demand before a launch or after an end are a decision, not a fallback: the
+    run's notes count them.
+
     Returns
     -------
     dict or None
@@ -59,7 +63,9 @@ def fallbacks(components: pl.DataFrame | None) -> dict[str, Any] | None:
     """
     if components is None:
         return None
-    fell = components.filter(pl.col("reason").is_not_null() & (pl.col("reason") != ""))
+    parts = pl.col("reason").fill_null("").str.split("; ")
+    own = parts.list.eval(pl.element().filter(~pl.element().str.contains(_BY_DECISION)))
+    fell = components.with_columns(reason=own.list.join("; ")).filter(pl.col("reason") != "")
     groups = (
         fell.sort("unique_id")
         .group_by("reason", "model")

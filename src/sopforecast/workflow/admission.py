@@ -49,6 +49,17 @@ class Admitted:
         """Ids of the loads these rows came with."""
         return sorted({*self.history["load_id"], *self.items["load_id"]})
 
+    def left_out(self, now: datetime) -> list[str]:
+        """The note on rows that wait, as a list of one sentence or none."""
+        if not self.waiting:
+            return []
+        one = self.waiting == 1
+        return [
+            f"{self.waiting:,} {'row' if one else 'rows'} became known after the cut-off "
+            f"{self.known_by:%Y-%m-%d} and {'waits' if one else 'wait'} for the next cycle; "
+            f"--as-of {now:%Y-%m-%d} reads {'it' if one else 'them'} now"
+        ]
+
 
 def admit(
     store: Store, *, cycle: date | None, moment: datetime, cutoff_day: int | None

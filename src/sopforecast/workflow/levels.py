@@ -33,7 +33,8 @@ def levels_check(
     """
     if not levels:
         return []
-    ids = history.select(pl.col("unique_id").unique()).sort("unique_id")
+    known = history.filter(pl.col("y").is_not_null())
+    ids = known.select(pl.col("unique_id").unique()).sort("unique_id")
     columns = level_columns(levels)
     lacking = [name for name in columns if name not in items.columns]
     declared = f"levels {', '.join(levels)} are declared in sopforecast.toml"

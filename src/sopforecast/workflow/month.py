@@ -24,8 +24,8 @@ from sopforecast.planning_store.store import Store
 from sopforecast.settings import Settings, with_horizon
 from sopforecast.workflow.account import Account, check_lines, load_account, save_account
 from sopforecast.workflow.admission import Admitted, admit
-from sopforecast.workflow.levels import levels_check
 from sopforecast.workflow.clock import Stopwatch, reading_moment, utc_now
+from sopforecast.workflow.levels import levels_check
 from sopforecast.workflow.showing import (
     account_path,
     mirror,
@@ -127,9 +127,9 @@ def run(
     inputs = _admit(workspace, cycle=cycle, as_of=as_of, now=moment)
     run_id = run_id_of(inputs, settings)
     stood = reuse_run(workspace.store(), run_id, at=moment, loads_used=inputs.loads_used)
-    waiting = _waiting(inputs, moment)
     if stood:
-        return _told_again(workspace, run_id, inputs, settings) | waiting
+        told = _told_again(workspace, run_id, inputs, settings)
+        return told | {"notes": told["notes"] + inputs.left_out(moment)}
     clock = Stopwatch(on_progress)
     result = run_cycle(
         inputs.history,
@@ -152,17 +152,15 @@ def run(
         page = write_review(workspace, stored, account)
     with clock.stage("mlflow"):
         mirrored = mirror(workspace, stored, account, history=inputs.history, page=page)
-    return (
-        summarise(stored, account)
-        | {
-            "workspace": str(workspace.path),
-            "stands": False,
-            "seconds": {**result.seconds, **clock.seconds},
-            "page": _text(page),
-            "mlflow_run": mirrored,
-        }
-        | waiting
-    )
+    told = summarise(stored, account)
+    return told | {
+        "workspace": str(workspace.path),
+        "stands": False,
+        "notes": told["notes"] + inputs.left_out(moment),
+        "seconds": {**result.seconds, **clock.seconds},
+        "page": _text(page),
+        "mlflow_run": mirrored,
+    }
 
 
 def show_again(workspace: Workspace, run_id: str) -> dict[str, Any]:
@@ -204,19 +202,6 @@ def _checks(history: pl.DataFrame, inputs: Admitted, settings: Settings) -> list
         levels=settings.levels,
         missing=settings.history.missing,
     )
-
-
-def _waiting(inputs: Admitted, now: datetime) -> dict[str, Any]:
-    """What the run left out because it became known after the cut-off: a count and a sentence."""
-    if not inputs.waiting:
-        return {"waiting_rows": 0, "waiting": None}
-    rows = "1 row" if inputs.waiting == 1 else f"{inputs.waiting:,} rows"
-    verb, waits, them = ("", "waits", "it") if inputs.waiting == 1 else ("", "wait", "them")
-    return {
-        "waiting_rows": inputs.waiting,
-        "waiting": f"{rows} became known after the cut-off {inputs.known_by:%Y-%m-%d} and {waits} "
-        f"for the next cycle; --as-of {now:%Y-%m-%d} reads {them} now",
-    }
 
 
 def run_id_of(inputs: Admitted, settings: Settings) -> str:
