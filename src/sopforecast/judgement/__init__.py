@@ -1,0 +1,1 @@
+"""What people know, folded in as evidence whose weight was earned."""
