@@ -17,7 +17,7 @@ from sopforecast import workflow
 from sopforecast.errors import NotNow, SopforecastError
 from sopforecast.workspace import Workspace, open_workspace
 
-TABLES = ("items", "history")
+TABLES = ("items", "history", "overrides", "prices")
 ROLE = "batch"
 
 

@@ -105,6 +105,7 @@ def test_status_tells_what_was_done(done: Shell) -> None:
         "rows": 8 * 48,
         "first": "2022-10",
         "last": "2026-09",
+        "last_complete": "2026-09",
         "partial_rows": 0,
     }
     assert [load["table"] for load in told["loads"]] == ["items", "history"]
@@ -173,6 +174,11 @@ def test_wide_export_has_a_column_a_month(done: Shell) -> None:
     months = [name for name in rows[0] if name.startswith("202")]
     assert months == [f"2026-{m:02d}" for m in (10, 11, 12)] + [f"2027-0{m}" for m in (1, 2, 3)]
     assert {row["measure"] for row in rows} == {"p90"}
+
+
+@pytest.mark.parametrize("table", ["bridge", "statements"])
+def test_a_run_nobody_spoke_in_has_empty_tables_of_judgement(done: Shell, table: str) -> None:
+    assert done.json("export", table, str(done.folder / "empty.csv"))["rows"] == 0
 
 
 @pytest.mark.parametrize("table", ["weights", "components", "runs", "published", "history"])
@@ -273,6 +279,54 @@ def test_a_store_that_is_no_database_exits_4(done: Shell) -> None:
 
 def test_history_that_stops_short_of_the_cycle_exits_5(done: Shell) -> None:
     assert "needs history through 2026-11" in done("run", "--cycle", "2026-12", code=5)
+
+
+def test_a_month_nobody_spoke_of_is_closed_in_one_line(done: Shell) -> None:
+    assert "nothing to learn from: no run of 2026-09" in done("close", "--cycle", "2026-09")
+    told = done.json("close", "--cycle", "2026-09", "--require", "0.95")
+    assert (told["fit_id"], told["scored"], told["learned"]) == (None, 0, [])
+    assert done.json("status")["closed"] is None
+
+
+def test_a_month_that_is_not_over_exits_5(done: Shell) -> None:
+    said = done("close", "--cycle", CYCLE, code=5)
+    assert "complete history ends in 2026-09. Load history through 2026-10" in said
+    assert "2026-09" in done("replay", "--from", CYCLE, "--to", "2026-11", code=5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("close", "--cycle", "2026-09", "--require", "95"), "a share from 0 to 1"),
+        (("close", "--cycle", "Sep-26"), "write it like 2026-12"),
+        (("replay", "--from", "2026-09", "--to", "2026-08"), "after --to 2026-08"),
+        (("replay", "--from", "2020-01", "--to", "2026-08"), "can replay is 2022-11"),
+        (("export", "credibility", "x.csv"), "nothing had been closed"),
+        (("export", "closed", "x.csv"), "nothing had been closed"),
+        (("export", "credibility", "x.csv", "--cycle", "2026-01"), "no run of cycle 2026-01"),
+        (("export", "forecasts", "x.csv", "--stage", "source:sales"), "has no stage"),
+        (("export", "bridge", "x.csv", "--stage", "consensus"), "not for bridge"),
+    ],
+)
+def test_wrong_requests_about_what_was_learned_exit_1(
+    done: Shell, arguments: tuple[str, ...], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(done.folder)
+    assert said in done(*arguments, code=1)
+    assert not (done.folder / "x.csv").exists()
+
+
+def test_a_replay_runs_what_would_have_been_run(done: Shell) -> None:
+    told = done.json("replay", "--from", "2026-09", "--to", CYCLE)
+    first, open_cycle = told["cycles"]
+    assert (first["cycle"], first["is_closed"], first["fit_id"]) == ("2026-09", True, None)
+    assert open_cycle["stands"] is True, "the open cycle was run before, from the same rows"
+    assert open_cycle["is_closed"] is False
+    assert told["closed"] is None
+    said = done("replay", "--from", "2026-09", "--to", CYCLE)
+    assert "2026-09  run" in said
+    assert "0 overrides; nothing to close" in said
+    assert not (done.folder / "out" / "2026-09" / "review.html").exists()
 
 
 def test_interrupted_exits_130(done: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -413,9 +467,11 @@ def test_progress_lines_for_a_log_file(capsys: pytest.CaptureFixture[str]) -> No
 
 def test_every_command_answers_help(capsys: pytest.CaptureFixture[str]) -> None:
     commands: list[Callable[[], int]] = []
-    for name in ("init", "demo", "load", "undo", "check", "run", "publish", "export", "status"):
+    names = ["init", "demo", "load", "undo", "check", "run", "publish", "close", "replay"]
+    names += ["export", "status"]
+    for name in names:
         commands.append(lambda name=name: main([name, "--help"]))
-    assert [command() for command in commands] == [0] * 9
+    assert [command() for command in commands] == [0] * len(names)
     assert "--workspace" in capsys.readouterr().out
 
 

@@ -22,8 +22,10 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "review": (*GROUND, "review"),
     "progress": ("errors",),
     "workspace": (*GROUND, "intake", "planning_store"),
-    "workflow": (*GROUND, *ROOMS, "cycle", "review", "tracking", "workspace", "workflow"),
-    "terminal": (*GROUND, "review"),
+    "workflow": (*GROUND, *ROOMS, "cycle", "replay", "review", "tracking", "workspace", "workflow"),
+    "terminal": (*GROUND, "review", "terminal_evidence"),
+    "terminal_evidence": (*GROUND, "review"),
+    "replay": GROUND,
     "demo": (*GROUND, "workspace", "workflow"),
 }
 FORBIDDEN_MODULES = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}

@@ -62,6 +62,8 @@ def test_environment_wins_over_file(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         ("horizn = 12", "unknown setting horizn; did you mean horizon?"),
         ("[advanced]\ndrwas = 3", "unknown setting advanced.drwas; did you mean draws?"),
         ("[history]\nwhatever = 3", "known: missing, negative, unit_slip"),
+        ('sources = ["*"]', "sources.0: String should match pattern"),
+        ('sources = ["system:sap"]', "sources.0: String should match pattern"),
         ("horizon = 0", "horizon: Input should be greater than or equal to 1 (found 0)"),
         ('[history]\nmissing = "maybe"', "'unknown' or 'zero'"),
         ("seed = ", "cannot be read"),
@@ -102,6 +104,8 @@ def test_a_password_from_the_environment_stays_out_of_sight(
     [
         {"name": "other"},
         {"advanced": {"workers": 4, "chunk_size": 7, "mlflow": False}},
+        {"advanced": {"sampler": "closed_form"}},
+        {"sources": ["sales", "kam"]},
         {"columns": {"history": {"y": "Qty"}}},
     ],
 )
@@ -118,6 +122,7 @@ def test_how_fast_and_where_does_not_change_the_hash(values: dict[str, object]) 
         {"history": {"missing": "zero"}},
         {"advanced": {"draws": 400}},
         {"advanced": {"models": ["naive"]}},
+        {"advanced": {"min_closed": 3}},
     ],
 )
 def test_what_changes_numbers_changes_the_hash(values: dict[str, object]) -> None:

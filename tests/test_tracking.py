@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from sopforecast.tracking import log_cycle
+from sopforecast.tracking import log_close, log_cycle
 
 CANARY = "c4n4ry-0f-the-m1ne"
 SETTINGS = "\n".join(
@@ -167,6 +167,53 @@ def test_a_run_left_half_written_is_filled_to_the_end(
     assert parent.info.status == "FINISHED"
     assert len(children) == len(STEPS)
     assert len(client(workspace).get_metric_history(failed.info.run_id, "wmape")) == 2
+
+
+CLOSE = {
+    "fit_id": "c-0123456789ab", "closed": date(2026, 12, 1), "method": "nuts", "scored": 9,
+    "known_at": "2027-01-15",
+}  # fmt: skip
+
+
+def close(workspace: Path, *, cycle_run: str | None) -> str | None:
+    frame = pl.DataFrame({"source": ["sales"], "weight": [0.5]})
+    return log_close(
+        workspace, experiment="my company", close=CLOSE, cycle_run=cycle_run,
+        steps={"read": 0.5, "fit": 2.0}, totals={"scored": 9.0}, tables={"credibility": frame},
+    )  # fmt: skip
+
+
+def test_a_close_stands_under_its_cycle_with_its_own_steps(workspace: Path) -> None:
+    cycle = log(workspace)
+    number = close(workspace, cycle_run=str(RUN["run_id"]))
+    assert number is not None
+    found = client(workspace).get_run(number)
+    assert found.data.tags["mlflow.parentRunId"] == cycle
+    assert (found.data.tags["step"], found.data.tags["fit_id"]) == ("close", CLOSE["fit_id"])
+    assert found.data.params == {"closed": "2026-12", "method": "nuts", "known_at": "2027-01-15"}
+    assert found.data.metrics == {"scored": 9.0}
+    _, children = runs(workspace)
+    own = [run for run in children if run.data.tags["mlflow.parentRunId"] == number]
+    assert {run.data.tags["step"] for run in own} == {"read", "fit"}
+    assert close(workspace, cycle_run=str(RUN["run_id"])) == number
+    assert len(runs(workspace)[1]) == len(children)
+
+
+def test_a_close_of_a_cycle_that_is_not_mirrored_stands_alone(
+    workspace: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    number = close(workspace, cycle_run="nobody")
+    parents, _ = runs(workspace)
+    assert [run.info.run_id for run in parents] == [number]
+    assert not caplog.records
+
+
+def test_a_close_that_cannot_be_mirrored_is_one_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "mlflow.db").write_text("a note to myself, and no database " * 50)
+    assert close(tmp_path, cycle_run=None) is None
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
 
 
 def test_what_identifies_patients_and_odd_names_are_left_out(

@@ -27,7 +27,7 @@ EXIT_CODES = (
 app = App(
     name="sopforecast",
     version=__version__,
-    help="Statistical demand forecasting for S&OP. A month: load, check, run, publish, export.",
+    help="Demand forecasting for S&OP. A month: load, check, run, publish, export; later: close.",
     help_epilogue=EXIT_CODES,
     suppress_keyboard_interrupt=False,
     result_action="return_value",
@@ -75,7 +75,7 @@ def init(
     """
     from sopforecast import terminal, workflow
 
-    return _say(workflow.init(folder, name=name, levels=level), common, terminal.made)
+    return say(workflow.init(folder, name=name, levels=level), common, terminal.made)
 
 
 @app.command(sort_key=2)
@@ -93,7 +93,7 @@ def demo(folder: Path = Path("demo"), /, *, common: Common = Common()) -> int:
 
     with progress() as on_progress:
         result = run_demo(folder, on_progress=on_progress)
-    return _say(result, common, terminal.demonstrated)
+    return say(result, common, terminal.demonstrated)
 
 
 @app.command(sort_key=3)
@@ -111,7 +111,7 @@ def load(
     Parameters
     ----------
     source
-        A table (items, history), or one workbook (xlsx) with a sheet a table.
+        A table (items, history, overrides, prices), or one workbook (xlsx) with a sheet a table.
     files
         The table's files: csv, parquet or xlsx.
     through
@@ -126,7 +126,7 @@ def load(
 
     sources = [source, *files]
     result = workflow.load(common.open(), sources, through=through, sum_days=sum_, full=full)
-    return _say(result, common, terminal.loaded)
+    return say(result, common, terminal.loaded)
 
 
 @app.command(sort_key=4)
@@ -142,7 +142,7 @@ def undo(load_id: str, /, *, force: str | None = None, common: Common = Common()
     """
     from sopforecast import terminal, workflow
 
-    return _say(workflow.undo(common.open(), load_id, force=force), common, terminal.undone)
+    return say(workflow.undo(common.open(), load_id, force=force), common, terminal.undone)
 
 
 @app.command(sort_key=5)
@@ -157,7 +157,7 @@ def check(*, strict: Switch = False, common: Common = Common()) -> int:
     from sopforecast import terminal, workflow
 
     result = workflow.check(common.open(), strict=strict)
-    _say(result, common, terminal.checked)
+    say(result, common, terminal.checked)
     return 0 if result["passed"] else SopforecastError.exit_code
 
 
@@ -189,7 +189,7 @@ def run(
         result = workflow.run(
             workspace, cycle=cycle, horizon=horizon, as_of=as_of, on_progress=on_progress
         )
-    return _say(result, common, terminal.ran)
+    return say(result, common, terminal.ran)
 
 
 @app.command(sort_key=7)
@@ -229,10 +229,10 @@ def publish(
         common.open(), cycle=cycle, stage=stage, run_id=run_, expect=expect,
         by=by, role=role, note=note,
     )  # fmt: skip
-    return _say(result, common, terminal.published)
+    return say(result, common, terminal.published)
 
 
-@app.command(sort_key=8)
+@app.command(sort_key=10)
 def export(
     table: str,
     file: Path,
@@ -250,13 +250,16 @@ def export(
     Parameters
     ----------
     table
-        forecasts, weights, components, runs, published, items or history.
+        forecasts, weights, components, statements, bridge (of a run); credibility, closed (what
+        was learned, and the statements behind it); runs, published, items, history, overrides or
+        prices.
     file
         Ends in .csv, .parquet or .xlsx.
     cycle
-        YYYY-MM (default: the newest published).
+        YYYY-MM (default: the newest published; credibility and closed: what was learned last,
+        with a cycle what that one had learned).
     stage
-        naive, statistical, consensus or approved (default: the published one).
+        naive, statistical, source:NAME, consensus or approved (default: the published one).
     run_
         Run id, or latest, published or not.
     measure
@@ -270,17 +273,18 @@ def export(
         common.open(), table, file,
         cycle=cycle, stage=stage, run_id=run_, measure=measure, wide=wide,
     )  # fmt: skip
-    return _say(result, common, terminal.exported)
+    return say(result, common, terminal.exported)
 
 
-@app.command(sort_key=9)
+@app.command(sort_key=11)
 def status(*, common: Common = Common()) -> int:
-    """What is loaded, run and published."""
+    """What is loaded, run, published and closed."""
     from sopforecast import terminal, workflow
 
-    return _say(workflow.status(common.open()), common, terminal.told)
+    return say(workflow.status(common.open()), common, terminal.told)
 
 
-def _say(result: dict[str, Any], common: Common, words: Callable[[dict[str, Any]], str]) -> int:
+def say(result: dict[str, Any], common: Common, words: Callable[[dict[str, Any]], str]) -> int:
+    """Print a result, for a person or as one JSON object; the exit code is 0."""
     print(json.dumps(result, ensure_ascii=False) if common.json else words(result), flush=True)
     return 0

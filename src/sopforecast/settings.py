@@ -15,16 +15,12 @@ import tomllib
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import unquote
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
-from pydantic_settings import (
-    BaseSettings,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    SettingsError,
-)
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+from pydantic_settings import PydanticBaseSettingsSource as Source
 
 from sopforecast.errors import RequestError
 
@@ -32,20 +28,19 @@ SETTINGS_FILE = "sopforecast.toml"
 ENV_PREFIX = "SOPFORECAST_"
 OTHER_VARIABLES = ("data",)  # where the tests and experiments find real data
 LONGEST_HORIZON = 60
+SOURCES = (
+    "sales", "marketing", "clinical", "finance", "analytical", "regulatory", "executive", "supply",
+)  # fmt: skip
+SOURCE_PATTERN = r"^[^\s:*/][^:*/]{0,99}$"  # "*" is any source; a stage is called source:<name>
 STORE_URL_VARIABLE = f"{ENV_PREFIX}ADVANCED__STORE_URL"
 
 # Settings that say where or how fast, or how files are read; the numbers of a run do not depend on
 # them beyond the rows they admit, and those rows are hashed themselves.
-NOT_IN_NUMBERS = ("name", "columns", "cutoff_day", "history_lag_days")
+NOT_IN_NUMBERS = ("name", "columns", "cutoff_day", "history_lag_days", "sources")
 NOT_IN_NUMBERS_HISTORY = ("negative", "unit_slip")
 NOT_IN_NUMBERS_ADVANCED = (
-    "workers",
-    "chunk_size",
-    "store_url",
-    "mlflow",
-    "id_separator",
-    "decimal",
-)
+    "workers", "chunk_size", "store_url", "mlflow", "id_separator", "decimal", "sampler",
+)  # fmt: skip
 
 
 class HistorySettings(BaseModel):
@@ -67,6 +62,8 @@ class AdvancedSettings(BaseModel):
     workers: int = Field(default=0, ge=0, le=256)
     chunk_size: int = Field(default=250, ge=1, le=100_000)
     models: tuple[str, ...] = ()
+    min_closed: int = Field(default=6, ge=1, le=10_000)
+    sampler: Literal["closed_form", "nuts"] = "nuts"
     mlflow: bool = True
     id_separator: str = Field(default="|", min_length=1, max_length=3)
     decimal: Literal["auto", ".", ","] = "auto"
@@ -88,6 +85,8 @@ class Settings(BaseSettings):
         Last day of the first forecast month whose knowledge a cycle may use.
     history_lag_days
         Days after its month ends at which a history row is known.
+    sources
+        Who may speak in overrides, beside ``system:<tool>``, which always may.
     columns
         Per table, our column name -> the file's column name, or several that make up an id.
     """
@@ -106,6 +105,7 @@ class Settings(BaseSettings):
     seed: int = Field(default=2026, ge=0)
     cutoff_day: int = Field(default=15, ge=1, le=28)
     history_lag_days: int = Field(default=5, ge=0, le=60)
+    sources: tuple[Annotated[str, Field(pattern=SOURCE_PATTERN)], ...] = SOURCES
     history: HistorySettings = HistorySettings()
     columns: dict[str, dict[str, str | tuple[str, ...]]] = {}
     advanced: AdvancedSettings = AdvancedSettings()
@@ -114,11 +114,11 @@ class Settings(BaseSettings):
     def settings_customise_sources(
         cls,
         settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        init_settings: Source,
+        env_settings: Source,
+        dotenv_settings: Source,
+        file_secret_settings: Source,
+    ) -> tuple[Source, ...]:
         """Environment over file; the file arrives as the initial values."""
         del settings_cls, dotenv_settings, file_secret_settings
         return (env_settings, init_settings)
@@ -265,8 +265,7 @@ def _refuse_unknown_variables() -> None:
 
 def _known_keys(section: list[str]) -> list[str]:
     models: dict[str, type[BaseModel]] = {"history": HistorySettings, "advanced": AdvancedSettings}
-    model = models.get(section[0], Settings) if section else Settings
-    return list(model.model_fields)
+    return list(models.get("".join(section[:1]), Settings).model_fields)
 
 
 _TEMPLATE = """\
@@ -277,12 +276,12 @@ horizon = 18             # months ahead
 seed = 2026              # same inputs, settings and seed: same bytes
 cutoff_day = 15          # of the first forecast month; later knowledge waits for the next cycle
 history_lag_days = 5     # a month's demand is known this many days after the month ends
+# sources = ["sales", "marketing", "finance"]     # who may state overrides, beside system:TOOL
 
 [history]
 missing = "unknown"      # a month that is not in the file: "unknown" or "zero"
 negative = "refuse"      # demand below zero: "refuse", or "net" when returns are netted
 unit_slip = "refuse"     # a value x1000 off its item: "refuse" or "allow"
-
 [columns.history]        # ours = "yours", or several columns that make the id
 # unique_id = ["Product", "Site"]
 
@@ -291,6 +290,8 @@ unit_slip = "refuse"     # a value x1000 off its item: "refuse" or "allow"
 # workers = 0            # 0: by portfolio size
 # chunk_size = 250       # items a worker takes at once
 # models = []            # beside the default pool: "AutoETS", "AutoCES", "AutoARIMA", "MFLES"
+# min_closed = 6         # closed overrides before a source counts as known: prior only until then
+# sampler = "nuts"       # how a close learns from overrides: "nuts" or "closed_form"
 # mlflow = true          # mirror every cycle into mlflow.db
 # id_separator = "|"     # between the columns that make an id
 # decimal = "auto"       # mark in numbers written as text: "auto", "." or ","

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sopforecast import terminal_evidence
 from sopforecast.review import wording
 
 Result = Mapping[str, Any]
@@ -83,6 +84,7 @@ def ran(result: Result) -> str:
     else:
         opening = f"Run {result['run_id']} of cycle {result['cycle']}: {head}"
     lines = [opening, "", *_headline(result), "", ADDS]
+    lines += terminal_evidence.overrides_of_run(result)
     lines += _past(result["backtest"])
     lines += [f"Note: {note}" for note in result["notes"]]
     lines += [_check(row) for row in result["checks"]]
@@ -122,6 +124,7 @@ def exported(result: Result) -> str:
     """``export``."""
     of = f" of run {result['run_id']}" if result["run_id"] else ""
     of += f" ({result['stage']})" if result["stage"] else ""
+    of += f" of fit {result['fit_id']} (closed {result['cycle']})" if result["fit_id"] else ""
     lines = [f"{_count(result['rows'], 'row')} of {result['table']}{of} -> {result['file']}"]
     return "\n".join([*lines, ADDS] if result["table"] == "forecasts" else lines)
 
@@ -137,6 +140,7 @@ def told(result: Result) -> str:
         )
     else:
         lines.append("History: nothing loaded yet")
+    lines += terminal_evidence.judged(result)
     lines += ["", "Loads" if result["loads"] else "Loads: none yet"]
     for load in result["loads"]:
         state = f"  undone {load['undone_at']}" if load["undone_at"] else ""

@@ -1,8 +1,8 @@
 """Mirror each cycle into MLflow, beside the planning store; the only module that imports MLflow.
 
-One parent run a cycle with a child run for every step, in ``mlflow.db`` of the workspace with
-``mlartifacts/`` beside it. The planning store is the truth: nothing is ever read back from here,
-and a failure here is a logged warning. What identifies patients or deals never comes here.
+One parent run a cycle with a child run for every step, its close among them, in ``mlflow.db`` of
+the workspace with ``mlartifacts/`` beside it. The planning store is the truth: nothing is ever read
+back from here, and a failure is a logged warning. Patients and deals never come here.
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ import os
 import re
 import tempfile
 import time
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +25,8 @@ import polars as pl
 import polars.selectors as cs
 
 from sopforecast.core.months import month_name
+from sopforecast.core.process import as_before
+from sopforecast.core.redaction import redacted, scrub
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -35,12 +36,13 @@ DATABASE = "mlflow.db"
 ARTIFACTS = "mlartifacts"
 NEVER_LOGGED = frozenset({"tier_lines", "enrolment"})
 
-_TAGS = ("run_id", "input_hash", "code_version", "settings_hash", "stage")
-_PARAMETERS = ("cycle", "horizon", "seed", "draws", "items", "levels", "known_by")
-_HIDDEN = "[hidden]"
+_TAGS = ("run_id", "fit_id", "input_hash", "code_version", "settings_hash", "stage", "step")
+_PARAMETERS = (
+    *("cycle", "horizon", "seed", "draws", "items", "levels", "known_by"),
+    *("closed", "method", "known_at"),
+)
+_PARENT = "mlflow.parentRunId"
 _TELEMETRY_OFF = "MLFLOW_DISABLE_TELEMETRY"
-_SECRET_NAME = re.compile(r"store_?url|passw|secret|token|credential|api_?key", re.IGNORECASE)
-_URL_USER = re.compile(r"(?<=://)[^\s@\"'<>]+@")
 
 logger = logging.getLogger(__name__)
 
@@ -86,16 +88,49 @@ def log_cycle(
     str or None
         The MLflow run id; None, with a logged warning, when it could not be written.
     """
+    record = _Record("run_id", run, steps, lead_metrics, totals, tables, history, page)
+    return _mirrored(workspace, record, experiment=experiment, settings_text=settings_text)
+
+
+def log_close(
+    workspace: Path,
+    *,
+    experiment: str,
+    close: Mapping[str, object],
+    cycle_run: str | None,
+    steps: Mapping[str, float],
+    totals: Mapping[str, float],
+    tables: Mapping[str, pl.DataFrame],
+) -> str | None:
+    """Write the close of a month under its cycle, or find the one written for the same fit.
+
+    Parameters
+    ----------
+    workspace, experiment, steps, totals, tables
+        As in ``log_cycle``, and so is what is returned.
+    close : mapping
+        fit_id (tag), closed, method and known_at (parameters); the rest is ignored.
+    cycle_run : str, optional
+        ``run_id`` of the cycle; the close stands alone when that is not mirrored.
+    """
+    run = {"step": "close", **close}
+    record = _Record("fit_id", run, steps, {}, totals, tables, under=cycle_run)
+    return _mirrored(workspace, record, experiment=experiment, settings_text="{}")
+
+
+def _mirrored(
+    workspace: Path, record: _Record, *, experiment: str, settings_text: str
+) -> str | None:
     secrets: frozenset[str] = frozenset()
     try:
-        settings, secrets = _redacted(settings_text)
-        record = _Record(run, settings, steps, lead_metrics, totals, history, tables, page)
+        settings, secrets = redacted(settings_text)
         with _polite_mlflow():
-            return _write(_open(workspace, experiment=experiment, secrets=secrets), record)
+            mirror = _open(workspace, experiment=experiment, secrets=secrets)
+            return _write(mirror, replace(record, settings=settings))
     except Exception as err:  # noqa: BLE001
         # The one place where any failure is survived: the cycle is already safe in the planning
         # store, and MLflow, its migrations and its many parts must never fail it.
-        text = _scrub(f"{type(err).__name__}: {err}", secrets).splitlines()[0]
+        text = scrub(f"{type(err).__name__}: {err}", secrets).splitlines()[0]
         logger.warning("the cycle is stored, but was not mirrored to MLflow (%s)", text)
         return None
 
@@ -111,19 +146,23 @@ class _Mirror:
         if isinstance(value, date) and not isinstance(value, datetime):
             value = month_name(value)
         text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-        return _scrub(text, self.secrets)
+        return scrub(text, self.secrets)
 
 
 @dataclass(frozen=True)
 class _Record:
+    """What is written; ``key`` is the tag that makes it one of a kind, ``under`` a parent's id."""
+
+    key: str
     run: Mapping[str, object]
-    settings: Mapping[str, Any]
     steps: Mapping[str, float]
     lead_metrics: Mapping[str, Sequence[float | None]]
     totals: Mapping[str, float]
-    history: pl.DataFrame
     tables: Mapping[str, pl.DataFrame]
-    page: Path | None
+    history: pl.DataFrame | None = None
+    page: Path | None = None
+    under: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 def _open(workspace: Path, *, experiment: str, secrets: frozenset[str]) -> _Mirror:
@@ -142,13 +181,14 @@ def _open(workspace: Path, *, experiment: str, secrets: frozenset[str]) -> _Mirr
 
 def _write(mirror: _Mirror, record: _Record) -> str:
     """Find or start the run and fill it; one left half-written is filled to the end."""
-    parent = _find(mirror, str(record.run["run_id"])) or _start(mirror, record)
+    parent = _find(mirror, record.key, record.run[record.key]) or _start(mirror, record)
     number, start = str(parent.info.run_id), int(parent.info.start_time)
     if parent.info.status == "FINISHED":
         return number
     try:
         _log_numbers(mirror, record, number=number, at=start)
-        _log_input(mirror, record, number=number)
+        if record.history is not None:
+            _log_input(mirror, record, record.history, number=number)
         _log_steps(mirror, record.steps, parent=number, at=start)
         _log_files(mirror, record, number=number)
     except BaseException:
@@ -159,16 +199,20 @@ def _write(mirror: _Mirror, record: _Record) -> str:
     return number
 
 
-def _find(mirror: _Mirror, run_id: str) -> Run | None:
+def _find(mirror: _Mirror, tag: str, value: object) -> Run | None:
     experiments = [mirror.experiment.experiment_id]
-    found = mirror.client.search_runs(experiments, f"tags.run_id = '{run_id}'", max_results=1)
+    found = mirror.client.search_runs(experiments, f"tags.{tag} = '{value}'", max_results=1)
     return found[0] if found else None
 
 
 def _start(mirror: _Mirror, record: _Record) -> Run:
     tags = {name: mirror.clean(record.run[name]) for name in _TAGS if record.run.get(name)}
+    parent = None if record.under is None else _find(mirror, "run_id", record.under)
+    if parent is not None:
+        tags[_PARENT] = str(parent.info.run_id)
     began = int(1000 * (time.time() - sum(record.steps.values())))
-    name = f"{mirror.clean(record.run.get('cycle', 'cycle'))} {tags['run_id'][:8]}"
+    month = mirror.clean(record.run.get("cycle") or record.run.get("closed", "cycle"))
+    name = f"{month} {tags[record.key][:8]}"
     return mirror.client.create_run(mirror.experiment.experiment_id, began, tags, run_name=name)
 
 
@@ -195,7 +239,7 @@ def _log_numbers(mirror: _Mirror, record: _Record, *, number: str, at: int) -> N
         mirror.client.log_batch(number, metrics=metrics[first : first + 1000])
 
 
-def _log_input(mirror: _Mirror, record: _Record, *, number: str) -> None:
+def _log_input(mirror: _Mirror, record: _Record, history: pl.DataFrame, *, number: str) -> None:
     """The shape and hash of the history as a dataset input; its source is named, not linked."""
     from mlflow.data.code_dataset_source import CodeDatasetSource
     from mlflow.data.polars_dataset import from_polars
@@ -203,7 +247,7 @@ def _log_input(mirror: _Mirror, record: _Record, *, number: str) -> None:
 
     hashed = record.run.get("input_hash")
     dataset = from_polars(
-        record.history.with_columns(cs.date().cast(pl.Datetime)),
+        history.with_columns(cs.date().cast(pl.Datetime)),
         source=CodeDatasetSource({"mlflow.source.name": "planning store"}),
         name="history",
         digest=None if hashed is None else str(hashed)[:36],
@@ -221,7 +265,7 @@ def _log_steps(mirror: _Mirror, steps: Mapping[str, float], *, parent: str, at: 
     for step, seconds in steps.items():
         end = at + int(1000 * seconds)
         if step not in written:
-            tags = {"mlflow.parentRunId": parent, "step": step}
+            tags = {_PARENT: parent, "step": step}
             child = mirror.client.create_run(experiment, at, tags, run_name=step).info.run_id
             mirror.client.log_batch(child, metrics=[Metric("seconds", float(seconds), end, 0)])
             mirror.client.set_terminated(child, status="FINISHED", end_time=end)
@@ -245,56 +289,12 @@ def _log_files(mirror: _Mirror, record: _Record, *, number: str) -> None:
         mirror.client.log_artifacts(number, str(folder))
 
 
-def _redacted(settings_text: str) -> tuple[dict[str, Any], frozenset[str]]:
-    """Settings with the secrets hidden, and all secret texts this process knows.
-
-    Text that is neither JSON nor TOML gives no settings: nobody can say where its secrets are.
-    """
-    settings: Any = {}
-    for read in (json.loads, tomllib.loads):
-        with suppress(ValueError):
-            settings = read(settings_text)
-            break
-    ours = {name: text for name, text in os.environ.items() if name.startswith("SOPFORECAST_")}
-    found: set[str] = set()
-    hidden = _hide({"file": settings, "environment": ours}, name="", found=found)["file"]
-    passwords = {match[1] for text in found if (match := re.search(r"://[^:/@]*:(.+)@", text))}
-    return hidden, frozenset(text for text in found | passwords if len(text) > 3)
-
-
-def _hide(value: Any, *, name: str, found: set[str]) -> Any:
-    if isinstance(value, dict):
-        return {key: _hide(part, name=f"{name}.{key}", found=found) for key, part in value.items()}
-    if isinstance(value, list):
-        return [_hide(part, name=name, found=found) for part in value]
-    if value in (None, "") or not _SECRET_NAME.search(name):
-        return value
-    found.add(str(value))
-    return _HIDDEN
-
-
-def _scrub(text: str, secrets: frozenset[str]) -> str:
-    for secret in sorted(secrets, key=len, reverse=True):
-        text = text.replace(secret, _HIDDEN)
-    return _URL_USER.sub(f"{_HIDDEN}@", text)
-
-
 @contextmanager
 def _polite_mlflow() -> Iterator[None]:
     """Telemetry off and no chatter while inside; environment and loggers as before afterwards."""
-    before = os.environ.get(_TELEMETRY_OFF)
-    talkers = [logging.getLogger(name) for name in ("mlflow", "sqlalchemy.engine", "alembic")]
-    kept = [(talker, talker.handlers[:], talker.level, talker.propagate) for talker in talkers]
-    os.environ[_TELEMETRY_OFF] = "true"
-    try:
+    with as_before((_TELEMETRY_OFF,), ("mlflow", "sqlalchemy.engine", "alembic")):
+        os.environ[_TELEMETRY_OFF] = "true"
         import mlflow  # noqa: F401 - its import sets the loggers up
 
-        talkers[0].setLevel(logging.WARNING)
+        logging.getLogger("mlflow").setLevel(logging.WARNING)
         yield
-    finally:
-        for talker, handlers, level, propagate in kept:
-            talker.handlers, talker.propagate = handlers, propagate
-            talker.setLevel(level)
-        os.environ.pop(_TELEMETRY_OFF)
-        if before is not None:
-            os.environ[_TELEMETRY_OFF] = before

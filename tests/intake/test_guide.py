@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date
 
 import openpyxl
+import polars as pl
 import pytest
 
 from sopforecast.intake.files import ReadOptions, read_table
@@ -12,6 +13,7 @@ from sopforecast.intake.guide import (
     ACROSS_EXAMPLE,
     COLUMN_TEXTS,
     LONG_EXAMPLE,
+    OVERRIDES_EXAMPLE,
     REQUIRED,
 )
 from sopforecast.intake.take_in import SET_BY_LOAD, TABLES
@@ -30,6 +32,17 @@ def test_the_examples_load_as_they_stand(tmp_path, example, rows) -> None:
     path.write_text("\n".join(",".join(row) for row in example) + "\n")
     options, today = ReadOptions(), date(2026, 11, 22)
     assert read_table(path, table="history", options=options, today=today).frame.height == rows
+
+
+def test_the_example_of_overrides_loads_as_it_stands(tmp_path) -> None:
+    path = tmp_path / "overrides.csv"
+    path.write_text("\n".join(",".join(row) for row in OVERRIDES_EXAMPLE) + "\n")
+    known = pl.DataFrame(
+        {"unique_id": ["00417", "00982"], "ds": [date(2026, 10, 1)] * 2, "y": [1.0, 2.0]}
+    )
+    today = date(2026, 11, 22)
+    read = read_table(path, table="overrides", options=ReadOptions(), today=today, known=known)
+    assert read.frame.sort("override_id")["value"].to_list() == [15.0, 400.0]
 
 
 def test_the_guide_names_the_file_and_the_columns(tmp_path) -> None:

@@ -7,6 +7,7 @@ from datetime import date, datetime
 import openpyxl
 import pytest
 
+from sopforecast.core.evidence_tables import Overrides, Prices
 from sopforecast.core.tables import ITEM_STATUSES, History, Items
 from sopforecast.errors import DataError, RequestError
 from sopforecast.intake.files import ReadOptions, read_workbook
@@ -25,21 +26,23 @@ def path(tmp_path):
 def test_an_untouched_workbook_has_nothing_to_load(path) -> None:
     with pytest.raises(DataError, match=r"planner.xlsx: found nothing to load") as caught:
         read_workbook(path, options=OPTIONS, today=TODAY)
-    assert "no rows below the header of items and history" in str(caught.value)
+    assert "no rows below the header of items, history, overrides, prices" in str(caught.value)
 
 
 def test_sheets_have_the_columns_of_the_tables(path) -> None:
     book = openpyxl.load_workbook(path)
-    assert book.sheetnames == ["Guide", "items", "history"]
+    assert book.sheetnames == ["Guide", "items", "history", "overrides", "prices"]
     items = [cell.value for cell in book["items"][1]]
     assert sorted(items) == sorted([*Items.columns(), *LEVELS])
     assert items[2:4] == list(LEVELS)
     assert [cell.value for cell in book["history"][1]] == list(History.columns())[:-1]
+    assert [cell.value for cell in book["overrides"][1]] == list(Overrides.columns())
+    assert [cell.value for cell in book["prices"][1]] == list(Prices.columns())
 
 
 def test_every_header_explains_itself(path) -> None:
     book = openpyxl.load_workbook(path)
-    for sheet in (book["items"], book["history"]):
+    for sheet in (book["items"], book["history"], book["overrides"], book["prices"]):
         assert all(len(cell.comment.text) > 20 for cell in sheet[1])
         assert sheet.freeze_panes == "B2"
     needed = [cell.value for cell in book["items"][1] if "Needed." in cell.comment.text]
@@ -72,6 +75,48 @@ def test_a_filled_workbook_loads(path) -> None:
     assert history.frame["unique_id"].to_list() == ["00417", "00417"]
     assert history.frame["y"].to_list() == [120.0, 135.5]
     assert history.frame["stockout_days"].to_list() == [None, 6.0]
+
+
+def test_overrides_and_prices_are_judged_by_the_other_sheets_of_the_book(path) -> None:
+    book = openpyxl.load_workbook(path)
+    book["items"].append(["00417", None, "Oncology", "EU"])
+    book["history"].append(["00417", datetime(2026, 10, 1), 120])
+    book["prices"].append(["00417", datetime(2026, 1, 1), "EUR", 2.5])
+    said = {
+        "override_id": "S1", "node": "family=Oncology", "ds_from": datetime(2026, 12, 1),
+        "kind": "absolute", "measure": "revenue", "value": 900, "source": "sales",
+        "owner": "Ann", "reason": "tender",
+    }  # fmt: skip
+    book["overrides"].append([said.get(name) for name in Overrides.columns()])
+    book.save(path)
+    options = ReadOptions(levels=LEVELS, level_labels=("family", "region"))
+    tables = {
+        table.table: table.frame for table in read_workbook(path, options=options, today=TODAY)
+    }
+    assert list(tables) == ["items", "history", "prices", "overrides"]
+    (row,) = tables["overrides"].to_dicts()
+    assert (row["node"], row["entered_cycle"]) == ("family=Oncology", date(2026, 11, 1))
+    book["items"]["D2"] = None  # no region: what is wrong with overrides then is not known yet
+    book.save(path)
+    with pytest.raises(DataError) as caught:
+        read_workbook(path, options=options, today=TODAY)
+    assert {problem.file for problem in caught.value.problems} == {"planner.xlsx[items]"}
+    book["items"]["D2"] = "EU"
+    book["prices"].delete_rows(2)
+    book.save(path)
+    with pytest.raises(DataError, match=r"overrides\], row 2, column measure.* of 00417;"):
+        read_workbook(path, options=options, today=TODAY)
+
+
+def test_what_a_cell_of_an_override_may_hold_is_checked_while_typing(path) -> None:
+    sheet = openpyxl.load_workbook(path)["overrides"]
+    letters = {cell.value: cell.column_letter for cell in sheet[1]}
+    rules = {str(rule.sqref)[0]: rule for rule in sheet.data_validations.dataValidation}
+    value, share = rules[letters["value"]], rules[letters["probability"]]
+    assert float(value.formula1) < -1e6  # a delta may be negative
+    assert (float(share.formula1), float(share.formula2)) == (0, 1)
+    assert float(rules[letters["confidence"]].formula2) == 1
+    assert rules[letters["kind"]].formula1 == '"absolute,delta,percent"'
 
 
 def test_shipments_may_fill_the_place_of_y(path) -> None:

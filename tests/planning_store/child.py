@@ -1,9 +1,9 @@
 """A process that writes to a store and dies, or races others; driven by test_killed.
 
 Reads one command a line on standard input and forks for each, so that libraries are imported once:
-``publish N``, ``save N`` or ``load N`` carries the step out and kills itself (SIGKILL) at the N-th
-statement that reaches the database; ``race 4`` lets four children publish at once. Answers with
-one line: the exit statuses.
+``publish N``, ``save N``, ``close N`` or ``load N`` carries the step out and kills itself (SIGKILL)
+at the N-th statement that reaches the database; ``race 4`` lets four children publish at once.
+Answers with one line: the exit statuses.
 
 sopforecast itself is imported after the fork: what it declares starts threads of Polars, and
 threads do not live through a fork. A child that hangs ends by SIGALRM.
@@ -90,6 +90,7 @@ def read_parts(folder: Path) -> dict[str, Any]:
 
 
 def write(url: str, step: str, folder: Path, last: int) -> None:
+    from sopforecast.planning_store.learned import save_close
     from sopforecast.planning_store.loading import append_load
     from sopforecast.planning_store.publish import publish
     from sopforecast.planning_store.runs import save_run
@@ -114,6 +115,12 @@ def write(url: str, step: str, folder: Path, last: int) -> None:
             loaded_at=at,
             full=True,
         )
+    elif step == "close":
+        close = json.loads((folder / "close.json").read_text())
+        for name in ("known_at", "made_at"):
+            close[name] = datetime.fromisoformat(close[name])
+        close["closed"] = date.fromisoformat(close["closed"])
+        save_close(store, close=close, credibility=pl.read_ipc(folder / "credibility.fit"))
     else:
         save_run(store, **read_parts(folder))
     fuse.tick()  # after the commit, before the caller hears of it

@@ -24,6 +24,7 @@ import polars as pl
 import pytest
 import sqlalchemy as sa
 
+from sopforecast.core.evidence_tables import Bridge, Credibility, Statements
 from sopforecast.core.tables import Components, Forecasts, ResidualPaths, Weights
 from sopforecast.planning_store.store import Store, open_store
 
@@ -161,7 +162,7 @@ def run_parts() -> Callable[..., dict[str, Any]]:
     def whole(schema: type[dy.Schema], rows: list[dict[str, Any]]) -> pl.DataFrame:
         """Rows with every column but run_id; what they do not name is null, 0 or empty."""
         columns = {name: c for name, c in schema.columns().items() if name != "run_id"}
-        empty = {pl.Float64: 0.0, pl.Int64: 0, pl.String: "", pl.Binary: b""}
+        empty = {pl.Float64: 0.0, pl.Int64: 0, pl.String: "", pl.Binary: b"", pl.Boolean: False}
         blank = {n: None if c.nullable else empty.get(type(c.dtype)) for n, c in columns.items()}
         types = {name: column.dtype for name, column in columns.items()}
         return pl.DataFrame([blank | row for row in rows], schema=types)
@@ -189,6 +190,34 @@ def run_parts() -> Callable[..., dict[str, Any]]:
             {"unique_id": "B|ü", "kind": "counts", "segment": "sparse", "model": "SBA"},
         ]
         more = {"step": 1.0, "centre": blob, "reason": None}
+        said = {
+            "cycle": cycle,
+            "entered_cycle": cycle,
+            "entered_lead": 1,
+            "node": "total",
+            "per": "month",
+            "kind": "delta",
+            "mode": "evidence",
+            "reason": "promotion",
+            "state": "new",
+            "direction": "up",
+            "probability": 1.0,
+            "unit_sd": 2.0,
+            "tail": 4.0,
+            "stated": 14.0 + shift,
+        }
+        statements = [
+            said
+            | {"override_id": "o1", "source": "sales", "owner": "Ann", "ds_from": month}
+            | {"ds_to": month}
+            for month in months
+        ]
+        statements.append(statements[0] | {"override_id": "o2", "source": "supply", "owner": "Ö"})
+        steps = [("statistical", 10.0), ("source:sales", 2.5), ("whole_numbers", -0.5)]
+        bridge = [
+            {"unique_id": "A", "ds": cycle, "position": place, "step": step, "change": change}
+            for place, (step, change) in enumerate(steps)
+        ]
         run = {
             "run_id": run_id,
             "cycle": cycle,
@@ -216,7 +245,63 @@ def run_parts() -> Callable[..., dict[str, Any]]:
             "weights": whole(
                 Weights, [{"segment": "smooth", "model": "DOT", "weight": 1.0, "cells": 18}]
             ),
+            "statements": whole(Statements, statements),
+            "bridge": whole(Bridge, bridge),
             "loads_used": [],
+        }
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def close_parts() -> Callable[..., dict[str, Any]]:
+    """Arguments of save_close for a small fit: one source, two owners of it, made-up numbers."""
+
+    def make(
+        fit_id: str,
+        *,
+        closed: date = date(2026, 12, 1),
+        known_at: datetime = datetime(2027, 1, 10),
+        weight: float = 0.6,
+        inputs_hash: str = "in",
+    ) -> dict[str, Any]:
+        times = {"known_at": known_at, "made_at": datetime(2027, 1, 10, 9)}
+        numbers = {
+            name: 0.1
+            for name, column in Credibility.columns().items()
+            if isinstance(column.dtype, pl.Float64) and not column.nullable
+        }
+        row = numbers | {
+            "fit_id": fit_id,
+            "source": "sales",
+            "reason": "*",
+            "direction": "up",
+            "closed": closed,
+            "known_at": known_at,
+            "observations": 12,
+            "opinions": 8,
+            "weight": weight,
+            "tail": 5.0,
+            "method": "closed_form",
+        }
+        nulls = {n: None for n, column in Credibility.columns().items() if column.nullable}
+        types = {name: column.dtype for name, column in Credibility.columns().items()}
+        return {
+            "close": {
+                "closed": closed,
+                "fit_id": fit_id,
+                "method": "closed_form",
+                "inputs_hash": inputs_hash,
+                "scored": 12,
+                "fresh": 2,
+                "opinions": 8,
+                "waiting": 0,
+                "notes": "",
+            }
+            | times,
+            "credibility": pl.DataFrame(
+                [nulls | row | {"owner": owner} for owner in ("Ann", "Ö")], schema=types
+            ),
         }
 
     return make

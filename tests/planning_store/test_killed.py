@@ -20,6 +20,7 @@ import sqlalchemy as sa
 
 from sopforecast.errors import LostRace
 from sopforecast.planning_store import schema
+from sopforecast.planning_store.learned import newest_close
 from sopforecast.planning_store.loading import append_load
 from sopforecast.planning_store.publish import publications, publish, standing
 from sopforecast.planning_store.runs import save_run
@@ -40,13 +41,20 @@ def ready(store: Store, run_parts: Callable[..., dict[str, Any]]) -> Store:
 
 
 @pytest.fixture
-def ask(ready: Store, store_url: str, tmp_path: Path, run_parts: Any) -> Iterator[Ask]:
+def ask(
+    ready: Store, store_url: str, tmp_path: Path, run_parts: Any, close_parts: Any
+) -> Iterator[Ask]:
     """Send one command to the child process; returns exit statuses."""
     parts = run_parts("r9", shift=9.0)
     for name in schema.OUTPUTS:
         parts[name].write_ipc(tmp_path / f"{name}.arrow")
     (tmp_path / "run.json").write_text(
         json.dumps(parts["run"], default=lambda day: day.isoformat())
+    )
+    fit = close_parts("c9")
+    fit["credibility"].write_ipc(tmp_path / "credibility.fit")
+    (tmp_path / "close.json").write_text(
+        json.dumps(fit["close"], default=lambda day: day.isoformat())
     )
     child = subprocess.Popen(
         [sys.executable, str(Path(__file__).with_name("child.py")), store_url, str(tmp_path)],
@@ -100,7 +108,8 @@ def test_a_killed_run_leaves_nothing_and_a_rerun_writes_it_whole(ready: Store, a
     before = everything(ready)
     states = list(killed_at_every_statement(ask, "save", ready))
     rows = sum(len(states[-1][name]) - len(before[name]) for name in before)
-    assert rows == 1 + 1 + 8 + 2 + 2 + 1  # runs, run_log, forecasts, components, paths, weights
+    assert rows == 1 + 1 + 8 + 2 + 2 + 1 + 3 + 3
+    # runs, run_log, forecasts, components, paths, weights, statements, bridge
     assert len(states) > rows  # every row was a place to die at
     moved = [state != before for state in states]
     assert moved[-3:] == [False, True, True]
@@ -121,6 +130,19 @@ def test_a_killed_load_leaves_nothing_of_it(ready: Store, ask: Ask) -> None:
     with ready.reading() as connection:
         rows = connection.execute(sa.select(schema.history.c["unique_id", "retracted"])).all()
     assert sorted(rows) == [("A", False), ("B", False), ("B", True), ("C", False)]
+
+
+def test_a_killed_close_leaves_nothing_and_a_rerun_writes_it_whole(ready: Store, ask: Ask) -> None:
+    before = everything(ready)
+    states = list(killed_at_every_statement(ask, "close", ready))
+    rows = sum(len(states[-1][name]) - len(before[name]) for name in before)
+    assert rows == 2 + 1  # credibility, closes
+    assert len(states) > rows
+    moved = [state != before for state in states]
+    assert moved[-3:] == [False, True, True]
+    assert not any(moved[:-2])
+    assert states[-1] == states[-2]
+    assert newest_close(ready)["fit_id"] == "c9"
 
 
 def test_of_four_who_race_one_wins(ready: Store, ask: Ask) -> None:

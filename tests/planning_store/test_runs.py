@@ -15,16 +15,18 @@ from polars.testing import assert_frame_equal
 
 from sopforecast.core.tables import Forecasts
 from sopforecast.errors import RequestError, SopforecastError
+from sopforecast.planning_store import run_outputs, schema
 from sopforecast.planning_store import runs as runs_module
-from sopforecast.planning_store import schema
 from sopforecast.planning_store.inputs import append_load, undo_load
 from sopforecast.planning_store.runs import (
     find_run,
     latest_run,
     loads_of_run,
+    read_bridge,
     read_components,
     read_forecasts,
     read_residual_paths,
+    read_statements,
     read_weights,
     reuse_run,
     runs,
@@ -55,6 +57,8 @@ def test_everything_comes_back_as_it_was_given(store: Store, run_parts: Parts) -
         "components": read_components,
         "residual_paths": read_residual_paths,
         "weights": read_weights,
+        "statements": lambda store, run_id: read_statements(store, [run_id]),
+        "bridge": read_bridge,
     }
     for name, read in readers.items():
         declared = schema.OUTPUTS[name][0]
@@ -81,7 +85,7 @@ def test_the_same_run_again_is_a_no_op(store: Store, run_parts: Parts) -> None:
     assert find_run(store, "r1") == parts["run"]
 
 
-@pytest.mark.parametrize("name", ["forecasts", "components", "residual_paths", "weights"])
+@pytest.mark.parametrize("name", schema.OUTPUTS)
 def test_other_numbers_under_the_same_id_are_refused(
     store: Store, run_parts: Parts, name: str
 ) -> None:
@@ -92,6 +96,8 @@ def test_other_numbers_under_the_same_id_are_refused(
         "components": pl.lit(b"\0").alias("spread"),
         "residual_paths": pl.col("donor") + "x",
         "weights": pl.col("cells") + 1,
+        "statements": pl.lit("supply").alias("source"),
+        "bridge": pl.col("change") * (1 + 2**-52),
     }[name]
     frame = parts[name].with_columns(changed)
     before = counts(store)
@@ -144,7 +150,7 @@ def test_a_stage_is_answered_by_the_one_it_is_equal_to(store: Store, run_parts: 
     save_run(store, **parts)
     assert stage_stored(store, "r1", "approved") == "statistical"
     assert stage_stored(store, "r1", "naive") == "naive"
-    assert stage_stored(store, "r1", "source:sales") is None
+    assert stage_stored(store, "r1", "source:finance") is None
     approved = read_forecasts(store, "r1", "approved")
     assert set(approved["stage"]) == {"approved"}
     assert_frame_equal(
@@ -157,14 +163,63 @@ def test_a_stage_is_answered_by_the_one_it_is_equal_to(store: Store, run_parts: 
     assert stage_stored(store, "r2", "statistical") == "statistical"
 
 
+def test_a_run_without_judgement_is_the_run_it_was(store: Store, run_parts: Parts) -> None:
+    """No statements and empty ones are the same run; some are not."""
+    parts = run_parts("r1")
+    without = {name: given for name, given in parts.items() if name not in ("statements", "bridge")}
+    assert save_run(store, **without)
+    empty = {name: parts[name].clear() for name in ("statements", "bridge")}
+    assert not save_run(store, **(without | empty))
+    with pytest.raises(SopforecastError, match="differs in content"):
+        save_run(store, **parts)
+    assert read_statements(store, ["r1"]).is_empty()
+    assert read_statements(store, []).columns == read_statements(store, ["r1"]).columns
+
+
+def test_a_source_is_statistical_where_it_moved_nothing(store: Store, run_parts: Parts) -> None:
+    parts = run_parts("r1")
+    dropped = [pl.lit(None, dtype=pl.Float64).alias(n) for n in ("p05", "p25", "p75", "p95")]
+    of_a = (pl.col("stage") == "statistical") & (pl.col("unique_id") == "A")
+    moved = (
+        parts["forecasts"]
+        .filter(of_a)
+        .with_columns(pl.lit("source:sales").alias("stage"), pl.col("plan") + 3, *dropped)
+    )
+    save_run(store, **(parts | {"forecasts": pl.concat([parts["forecasts"], moved])}))
+    found = read_forecasts(store, "r1", "source:sales")
+    plain = read_forecasts(store, "r1", "statistical")
+    assert set(found["stage"]) == {"source:sales"}
+    assert found["unique_id"].to_list() == plain["unique_id"].to_list()
+    assert (found["plan"] - plain["plan"]).to_list() == [3.0, 3.0, 0.0, 0.0]
+    assert found["p50"].to_list() == plain["p50"].to_list()
+    assert found.select("p05", "p25", "p75", "p95").null_count().row(0) == (4, 4, 4, 4)
+    Forecasts.validate(found)
+    # supply spoke (o2) and moved nothing; finance did not speak
+    assert read_forecasts(store, "r1", "source:supply")["plan"].to_list() == plain["plan"].to_list()
+    with pytest.raises(RequestError, match="no stage 'source:finance'; it has: naive, source:sal"):
+        read_forecasts(store, "r1", "source:finance")
+
+
+def test_statements_of_many_runs_are_read_at_once(
+    store: Store, run_parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_outputs, "RUNS_AT_ONCE", 2)
+    names = ["r1", "r2", "r3"]
+    for number, name in enumerate(names):
+        save_run(store, **run_parts(name, shift=float(number)))
+    found = read_statements(store, reversed(names))
+    assert found["run_id"].to_list() == sorted(3 * names)
+    assert set(found["stated"]) == {14.0, 15.0, 16.0}
+
+
 def test_what_is_not_there_is_refused_with_what_is(store: Store, run_parts: Parts) -> None:
     with pytest.raises(RequestError, match="no run 'r1'; the newest runs are: none yet"):
         find_run(store, "r1")
     save_run(store, **run_parts("r1"))
     with pytest.raises(RequestError, match="no run 'r9'; the newest runs are: r1"):
         read_forecasts(store, "r9", "consensus")
-    with pytest.raises(RequestError, match="r1 has no stage 'source:sales'; it has: naive, stat"):
-        read_forecasts(store, "r1", "source:sales")
+    with pytest.raises(RequestError, match="r1 has no stage 'source:other'; it has: naive, stat"):
+        read_forecasts(store, "r1", "source:other")
 
 
 def test_the_latest_run_is_the_one_made_last(store: Store, run_parts: Parts) -> None:

@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from sopforecast.errors import NotNow, RequestError
+from sopforecast.planning_store.inputs import input_hash
 from sopforecast.planning_store.loading import append_load
 from sopforecast.planning_store.store import Store, open_store
 from sopforecast.workflow.admission import Admitted, admit
@@ -141,3 +142,60 @@ def test_as_of_never_reads_the_months_of_the_cycle(store: Store) -> None:
     now = datetime(2026, 11, 22)
     found = _admit(store, now, cycle=date(2026, 9, 1), as_of="2026-11-22")
     assert found.history["ds"].max() == date(2026, 8, 1)
+
+
+SAID = {
+    "override_id": "X", "entered_cycle": date(2026, 11, 1), "node": "A",
+    "ds_from": date(2026, 12, 1), "ds_to": date(2026, 12, 1), "per": "month", "kind": "delta",
+    "measure": "quantity", "value": 4.0, "probability": 1.0, "source": "sales", "owner": "Ann",
+    "reason": "tender", "mode": "evidence", "status": "active", "scenario": None,
+}  # fmt: skip
+PRICE = {"unique_id": "A", "ds_from": date(2026, 1, 1), "price": 2.0}
+
+
+def _say(store: Store, *rows: dict[str, object], at: datetime, table: str = "overrides") -> str:
+    frame = pl.DataFrame(list(rows), infer_schema_length=None)
+    return append_load(
+        store, table, frame, file=f"{table}.csv", file_hash=f"{at} {rows}", loaded_by="Ann",
+        loaded_at=at,
+    ).load_id  # fmt: skip
+
+
+def test_overrides_are_read_by_the_cycle_they_were_entered_in_and_later_ones(store: Store) -> None:
+    _load(store, THREE, at=datetime(2026, 11, 10), through=OCTOBER)
+    before = _admit(store, datetime(2026, 11, 12))
+    load_id = _say(
+        store,
+        SAID,
+        SAID | {"override_id": "next", "entered_cycle": date(2026, 12, 1)},
+        SAID | {"override_id": "what if", "scenario": "high"},
+        at=datetime(2026, 11, 20),
+    )
+    found = _admit(store, datetime(2026, 11, 20))
+    assert found.overrides["override_id"].to_list() == ["X"]  # known since the cycle began
+    assert found.input_hash != before.input_hash
+    assert load_id in found.loads_used
+    earlier = _admit(store, datetime(2026, 11, 20), cycle=OCTOBER)
+    assert earlier.overrides.is_empty()
+
+
+def test_without_overrides_and_prices_the_hash_is_that_of_history_and_items(store: Store) -> None:
+    _load(store, THREE, at=datetime(2026, 11, 10), through=OCTOBER)
+    found = _admit(store, datetime(2026, 11, 20))
+    assert found.input_hash == input_hash({"history": found.history, "items": found.items})
+    _say(store, PRICE, at=datetime(2026, 11, 11), table="prices")
+    priced = _admit(store, datetime(2026, 11, 20))
+    assert priced.prices["price"].to_list() == [2.0]
+    assert priced.input_hash != found.input_hash
+
+
+def test_an_override_changed_after_the_cut_off_waits(store: Store) -> None:
+    _load(store, THREE, at=datetime(2026, 11, 10), through=OCTOBER)
+    _say(store, SAID, at=datetime(2026, 11, 11))
+    before = _admit(store, datetime(2026, 11, 20))
+    _say(store, SAID | {"value": 9.0}, at=datetime(2026, 11, 17))
+    after = _admit(store, datetime(2026, 11, 20))
+    assert (before.waiting, after.waiting) == (0, 1)
+    assert after.input_hash == before.input_hash
+    late = _admit(store, datetime(2026, 11, 20), as_of="2026-11-20")
+    assert late.overrides["value"].to_list() == [9.0]

@@ -1,8 +1,8 @@
 """The door planners' files come in by: csv, parquet or xlsx in, one checked frame a table out.
 
-Reads the tables ``items`` and ``history`` of ``core.tables``. Either every row of a file is good
-and the frame comes back with notes on what was assumed, or `DataError` names every problem by file,
-row and column. Nothing here knows the planning store: what it already holds is passed in.
+Reads the input tables of ``core.tables`` and ``core.evidence_tables``. Either every row of a file
+is good and the frame comes back with notes on what was assumed, or `DataError` names every problem
+by file, row and column. Nothing here knows the planning store: what it already holds is passed in.
 """
 
 from __future__ import annotations
@@ -16,18 +16,20 @@ import polars as pl
 
 from sopforecast.core.months import last_complete_month
 from sopforecast.errors import DataError, Problem, RequestError
+from sopforecast.intake.against import Intake, ReadOptions, Standing
 from sopforecast.intake.book_files import Book, BookSheet
 from sopforecast.intake.cells import Sheet, near_match
 from sopforecast.intake.frame_files import read_parquet_sheet
-from sopforecast.intake.take_in import TABLES, Intake, ParsedTable, ReadOptions, take_in
+from sopforecast.intake.take_in import TABLES, ParsedTable, take_in
 from sopforecast.intake.text_files import read_text_sheet
 
-__all__ = ["TABLES", "ParsedTable", "ReadOptions", "read_table", "read_workbook"]
+__all__ = ["TABLES", "ParsedTable", "ReadOptions", "Standing", "read_table", "read_workbook"]
 
 TEXT_SUFFIXES = (".csv", ".tsv", ".txt")
 PARQUET_SUFFIXES = (".parquet", ".pq")
 BOOK_SUFFIXES = (".xlsx", ".xlsm")
 NOT_TABLES = ("readme", "guide")
+JUDGED_BY_OTHERS = ("prices", "overrides")  # read once the sheets before them are right
 
 
 def read_table(
@@ -42,6 +44,7 @@ def read_table(
     known: pl.DataFrame | None = None,
     items_known: Collection[str] | None = None,
     levels_known: Mapping[str, Collection[str]] | None = None,
+    standing: Standing | None = None,
 ) -> ParsedTable:
     """Read one table from one file.
 
@@ -49,7 +52,7 @@ def read_table(
     ----------
     path : path
         A .csv, .parquet or .xlsx file.
-    table : {"items", "history"}
+    table : {"items", "history", "prices", "overrides"}
         What the file holds.
     options : ReadOptions
         What settings say about reading.
@@ -67,6 +70,8 @@ def read_table(
         Ids of the items table; while empty or None, any id may have history.
     levels_known : mapping, optional
         Values of each level column among the items.
+    standing : Standing, optional
+        What stands of items, prices and overrides, for the last two.
 
     Returns
     -------
@@ -91,6 +96,7 @@ def read_table(
         known=known,
         items_known=frozenset(items_known or ()),
         levels_known=dict(levels_known or {}),
+        standing=standing or Standing(),
     )
     with _readable(path):
         raw = _read_sheet(path, table=table, sheet=sheet)
@@ -107,12 +113,13 @@ def read_workbook(
     known: pl.DataFrame | None = None,
     items_known: Collection[str] | None = None,
     levels_known: Mapping[str, Collection[str]] | None = None,
+    standing: Standing | None = None,
 ) -> list[ParsedTable]:
     """Read every table of a workbook whose sheets are named like tables.
 
     Sheets named Guide or README, or beginning with ``_``, are passed over, hidden ones too unless
-    named like a table, and so are sheets without rows. Items are read before history, which is then
-    checked against the items of the book and those known. Parameters are those of `read_table`.
+    named like a table, and so are sheets without rows. Sheets are read in the order of ``TABLES``,
+    each checked against those before it and what is known. Parameters are those of `read_table`.
 
     Raises
     ------
@@ -133,20 +140,20 @@ def read_workbook(
         known=known,
         items_known=frozenset(items_known or ()),
         levels_known=dict(levels_known or {}),
+        standing=standing or Standing(),
     )
     with _readable(path), Book(path) as book:
         sheets, problems = _table_sheets(book, path.name)
     parsed: list[ParsedTable] = []
     for table in TABLES:
-        if table not in sheets:
+        if table not in sheets or (problems and table in JUDGED_BY_OTHERS):
             continue
         try:
             parsed.append(take_in(sheets[table], table=table, intake=intake))
         except DataError as err:
             problems += err.problems
             continue
-        if table == "items":
-            intake = intake.with_items(parsed[-1].frame)
+        intake = intake.with_table(table, parsed[-1].frame)
     if problems:
         raise DataError(problems)
     return parsed
@@ -259,7 +266,7 @@ def _unknown_sheet(file: str, name: str) -> Problem:
 def _nothing_to_load(file: str, empty: Sequence[str]) -> Problem:
     found = "nothing to load"
     if empty:
-        found += f": no rows below the header of {' and '.join(empty)}"
+        found += f": no rows below the header of {', '.join(empty)}"
     return Problem(
         file, found, f"rows in at least one of the sheets {', '.join(TABLES)}", "fill one in"
     )

@@ -7,9 +7,15 @@ from typing import Any
 
 import dataframely as dy
 
+from sopforecast.intake.overrides import REQUIRED as OVERRIDES_NEED
+from sopforecast.intake.prices import REQUIRED as PRICES_NEED
+from sopforecast.settings import SOURCES
+
 REQUIRED: Mapping[str, tuple[str, ...]] = {
     "items": ("unique_id",),
     "history": ("unique_id", "ds", "y"),
+    "prices": PRICES_NEED,
+    "overrides": OVERRIDES_NEED,
 }
 COLUMN_TEXTS: Mapping[str, Mapping[str, str]] = {
     "items": {
@@ -37,15 +43,57 @@ COLUMN_TEXTS: Mapping[str, Mapping[str, str]] = {
         "models do not learn from it.",
         "note": "Anything people should remember about this month.",
     },
+    "prices": {
+        "unique_id": "Id of the item, as text: leading zeros stay.",
+        "ds_from": "First month this price holds, such as 2025-01; it holds until the next one.",
+        "currency": "Such as EUR: the same for all items.",
+        "price": "What one unit of the item sells for.",
+        "unit_cost": "What one unit costs.",
+    },
+    "overrides": {
+        "override_id": "Your own id of this statement. Load it again with the same id to change or "
+        "withdraw it.",
+        "entered_cycle": "First forecast month of the cycle in which it was said. Empty: the open "
+        "cycle.",
+        "node": "An item id, total, or an aggregate such as family=Oncology. Level columns "
+        "(family, region) or unique_id may stand in its place.",
+        "ds_from": "First month it speaks of, such as 2027-01.",
+        "ds_to": "Last month it speaks of. Empty: that month alone.",
+        "per": "month: the value is of each month. span: of all its months together. Empty: month.",
+        "kind": "absolute: the demand itself. delta: added to the statistical plan. percent: so "
+        "many percent of it, such as 15.",
+        "measure": "quantity, or revenue (which needs prices). Empty: quantity.",
+        "value": "The number, in the unit of the node or in money. Empty: the middle of low and "
+        "high.",
+        "low": "With high: the truth lies between them with the probability in confidence.",
+        "high": "See low.",
+        "confidence": "How often such a range holds, above 0 and below 1. Empty: 0.8.",
+        "probability": "Chance that it happens at all, such as 0.3 for a deal. Empty: it does.",
+        "source": f"Who speaks: {', '.join(SOURCES)} (or those of your settings); or system:<tool> "
+        "for another tool's forecast.",
+        "owner": "The person who answers for it. The record is kept by person.",
+        "reason": "Why, in a word or two that return, such as promotion or tender. The record is "
+        "kept by reason.",
+        "event_id": "The same for all statements about one event.",
+        "assumption": "What must come true for it to hold.",
+        "mode": "evidence: counts for what its source's record says. fixed: holds exactly in the "
+        "approved plan. Empty: evidence.",
+        "expires_cycle": "Cycle from which it no longer counts. Empty: it ends with its months.",
+        "status": "active or withdrawn. Empty: active.",
+        "scenario": "Empty: the base plan. Named scenarios are kept and do not move it.",
+    },
 }
 LEVEL_TEXT = "Level column: the {level} of the item. Every item needs one."
 PURPOSE = {
     "items": "One row an item. May stay empty: history alone is enough for a forecast.",
     "history": "One row an item and month.",
+    "prices": "One row an item and month from which its price holds. Needed for revenue only.",
+    "overrides": "One row a statement somebody makes about coming months. May stay empty.",
 }
 STEPS = (
     "Fill the sheet 'history': one row an item and month. unique_id, ds and y are enough.",
     "Fill the sheet 'items' when you want families, regions, units or life cycles.",
+    "Fill the sheet 'overrides' with what people know of coming months and history cannot.",
     "Save, and run:  sopforecast load {name}",
     "Then:  sopforecast check,  sopforecast run,  sopforecast publish --cycle YYYY-MM",
 )
@@ -55,6 +103,12 @@ RULES = (
     "Only whole months count: rows of the running month are kept, but marked partial.",
     "Nothing is loaded unless every row is good; each bad cell is named with its row and column.",
     "Load the whole file again whenever you like: rows that did not change are left alone.",
+)
+LAST_COLUMN = 9
+OVERRIDES_EXAMPLE = (
+    ("override_id", "node", "ds_from", "kind", "value", "source", "owner", "reason"),
+    ("S-014", "00417", "2026-12", "delta", "400", "sales", "Ann", "promotion"),
+    ("M-003", "00982", "2027-01", "percent", "15%", "marketing", "Ben", "campaign"),
 )
 LONG_EXAMPLE = (
     ("unique_id", "ds", "y"),
@@ -90,11 +144,11 @@ def write_guide(
     sheet.set_column(0, 0, 3)
     sheet.set_column(1, 1, 22)
     sheet.set_column(2, 2, 13)
-    sheet.set_column(3, 5, 11)
-    sheet.set_column(6, 6, 60)
+    sheet.set_column(3, LAST_COLUMN - 1, 11)
+    sheet.set_column(LAST_COLUMN, LAST_COLUMN, 40)
     sheet.set_landscape()
     sheet.set_paper(9)
-    sheet.fit_to_pages(1, 1)
+    sheet.fit_to_pages(1, 0)
     style = _styles(book)
     sheet.set_row(0, 30)
     sheet.write_string(0, 1, "Your month in sopforecast", style["title"])
@@ -109,6 +163,8 @@ def write_guide(
     row = _write_example(sheet, row, "Sheet history, one row a month", LONG_EXAMPLE, style)
     text = "Months across, in a file of its own:  sopforecast load history FILE"
     row = _write_example(sheet, row + 1, text, ACROSS_EXAMPLE, style)
+    text = "Sheet overrides: 400 more in a month, and 15 percent more in another"
+    row = _write_example(sheet, row + 1, text, OVERRIDES_EXAMPLE, style)
     if not levels:
         text = "Families or regions: name their columns in sopforecast.toml, levels = ['family'], "
         sheet.write_string(row + 1, 1, text + "and add them to the sheet items.", style["text"])
@@ -139,7 +195,7 @@ def _write_lines(
 
 
 def _write_heading(sheet: Any, row: int, text: str, style: Mapping[str, Any]) -> int:
-    for column in range(1, 7):
+    for column in range(1, LAST_COLUMN + 1):
         sheet.write_blank(row, column, None, style["heading"])
     sheet.write_string(row, 1, text, style["heading"])
     return row + 1

@@ -112,15 +112,20 @@ def parse_ids(parts: Sequence[Cells], *, options: ParseOptions) -> Parsed:
         problem for part in parts for problem in _id_part_problems(part, len(parts), options)
     ]
     spoilt = {problem.row for problem in problems}
-    columns = [part.text.str.normalize("NFC") for part in parts]
-    joined = columns[0]
-    for column in columns[1:]:
-        joined = joined + options.id_separator + column
-    whole = Cells(parts[0].file, ", ".join(part.name for part in parts), parts[0].rows, joined)
+    whole = joined(parts, options=options)
     check = partial(_id_verdict, levels=options.levels)
     parsed = _by_distinct(whole, check)
     problems += [problem for problem in parsed.problems if problem.row not in spoilt]
     return Parsed(parsed.values, tuple(problems), _id_notes(whole))
+
+
+def joined(parts: Sequence[Cells], *, options: ParseOptions) -> Cells:
+    """Join the columns an id is built from; null where any of them is empty."""
+    columns = [part.text.str.normalize("NFC") for part in parts]
+    text = columns[0]
+    for column in columns[1:]:
+        text = text + options.id_separator + column
+    return Cells(parts[0].file, ", ".join(part.name for part in parts), parts[0].rows, text)
 
 
 def _id_part_problems(part: Cells, count: int, options: ParseOptions) -> list[Problem]:

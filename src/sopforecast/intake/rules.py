@@ -1,7 +1,7 @@
 """Rules on whole rows: keys once, the schema's own rules, items that have their place.
 
-Each function returns problems and raises nothing; rows already refused (null keys) are passed over,
-so that one mistake is named once.
+Each function returns problems and raises nothing; rows already refused (null where a value is
+needed) are passed over, so that one mistake is named once.
 """
 
 from __future__ import annotations
@@ -20,12 +20,20 @@ from sopforecast.intake.cells import counted, listed, near_matches, quoted
 from sopforecast.intake.parse import KNOWN_AT
 from sopforecast.intake.shapes import COLUMN, ROW
 
-ROW_RULES = {"launch_before_end": ("end_ds", "an end_ds not before launch_ds")}
+ROW_RULES = {
+    "launch_before_end": ("end_ds", "an end_ds not before launch_ds"),
+    "from_before_to": ("ds_to", "a ds_to not before ds_from"),
+    "low_below_high": ("low", "a low that is not above high"),
+    "value_inside_range": ("value", "a value inside low to high"),
+    "percent_from_minus_100": ("value", "a fall of at most 100 percent"),
+    "absolute_not_negative": ("value", "0 or more"),
+}
 LIMITS = {
     "min": "at least",
     "max": "at most",
     "min_exclusive": "more than",
     "max_exclusive": "less than",
+    "max_length": "a text of at most this many characters:",
 }
 
 
@@ -75,8 +83,10 @@ def duplicate_keys(frame: pl.DataFrame, key: Sequence[str], *, place: Place) -> 
 
 def schema_rules(frame: pl.DataFrame, schema: type[dy.Schema], *, place: Place) -> list[Problem]:
     """Turn the schema's limits and row rules into problems; ``frame`` has its columns and types."""
-    rows = frame.drop_nulls(schema.primary_key()).with_row_index("_index")
-    by_index = pl.col("_index").cast(pl.String).alias("unique_id")  # rows may be versions of a key
+    needed = [name for name, column in schema.columns().items() if not column.nullable]
+    rows = frame.drop_nulls(needed).with_row_index("_index")
+    key = schema.primary_key()[0]
+    by_index = pl.col("_index").cast(pl.String).alias(key)  # rows may be versions of a key
     _, failure = schema.filter(
         rows.with_columns(by_index).select(list(schema.columns())), cast=False
     )
@@ -87,7 +97,7 @@ def schema_rules(frame: pl.DataFrame, schema: type[dy.Schema], *, place: Place) 
     return [
         _broken_rule(rule, rows.row(int(index), named=True), schema, place)
         for rule in broken
-        for index in details.filter(pl.col(rule) == "invalid")["unique_id"]
+        for index in details.filter(pl.col(rule) == "invalid")[key]
     ]
 
 

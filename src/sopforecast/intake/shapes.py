@@ -16,7 +16,7 @@ import polars as pl
 from sopforecast.errors import Problem
 from sopforecast.intake.cells import Cells, Parsed, Verdict, counted, row_list
 from sopforecast.intake.headers import Matched
-from sopforecast.intake.parse import ParseOptions, parse_column, parse_ids
+from sopforecast.intake.parse import ParseOptions, joined, parse_column, parse_ids, parse_texts
 from sopforecast.intake.parse_dates import parse_days
 from sopforecast.intake.parse_numbers import parse_numbers
 
@@ -160,6 +160,8 @@ def sum_lines(shaped: Shaped) -> Shaped:
 def _parse(
     name: str, parts: tuple[Cells, ...], column: dy.Column, *, options: ParseOptions, sum_days: bool
 ) -> Parsed:
+    if name == "unique_id" and column.nullable:
+        return parse_texts(joined(parts, options=options))
     if name == "unique_id":
         return parse_ids(parts, options=options)
     if name == "ds" and sum_days:

@@ -7,56 +7,35 @@ at the rules that need whole rows, and only then either return the frame or rais
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
-from datetime import date
+from dataclasses import dataclass
 
 import dataframely as dy
 import polars as pl
 
+from sopforecast.core.evidence_tables import Overrides, Prices
 from sopforecast.core.months import add_months
 from sopforecast.core.tables import History, Items
 from sopforecast.errors import DataError, Problem, RequestError
 from sopforecast.intake import demand, rules
+from sopforecast.intake.against import Intake, ReadOptions
 from sopforecast.intake.cells import Sheet
 from sopforecast.intake.headers import Layout, Matched, match_headers, plain_name
 from sopforecast.intake.loaded_back import without_bookkeeping
+from sopforecast.intake.overrides import check_overrides, override_columns, override_layout
 from sopforecast.intake.parse import KNOWN_AT, ParseOptions
+from sopforecast.intake.percents import Signs, without_signs
+from sopforecast.intake.prices import check_prices, price_layout
 from sopforecast.intake.shapes import Shaped, shape_across, shape_long, sum_lines
 
-TABLES: Mapping[str, type[dy.Schema]] = {"items": Items, "history": History}
+# In the order in which the sheets of a workbook are read: each is checked against those before.
+TABLES: Mapping[str, type[dy.Schema]] = {
+    "items": Items,
+    "history": History,
+    "prices": Prices,
+    "overrides": Overrides,
+}
 SET_BY_LOAD = ("partial",)
 MONTHS_AHEAD = 120
-
-
-@dataclass(frozen=True)
-class ReadOptions:
-    """What settings say about reading files.
-
-    Attributes
-    ----------
-    columns : Mapping
-        For each table: its column to the header in the file (``[columns.history]``).
-    levels : tuple of str
-        Level columns of items, such as ``family`` and ``region``.
-    id_separator : str
-        Joins the parts of an id built from several columns.
-    missing : {"unknown", "zero"}
-        What an empty month means; only named in notes here.
-    negative : {"refuse", "net"}
-        Whether demand may be below zero.
-    unit_slip : {"refuse", "allow"}
-        Whether a month may be a thousand times its item's usual month.
-    decimal : {"auto", ".", ","}
-        Decimal mark of numbers written as text.
-    """
-
-    columns: Mapping[str, Mapping[str, str | list[str]]] = field(default_factory=dict)
-    levels: tuple[str, ...] = ()
-    id_separator: str = "|"
-    missing: str = "unknown"
-    negative: str = "refuse"
-    unit_slip: str = "refuse"
-    decimal: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -66,7 +45,7 @@ class ParsedTable:
     Attributes
     ----------
     table : str
-        ``items`` or ``history``.
+        One of ``TABLES``.
     frame : DataFrame
         The schema's columns, for items the level columns after them, and last ``known_at``
         (Datetime, UTC) when the file has it; sorted by key.
@@ -90,29 +69,6 @@ class ParsedTable:
         return self.frame.filter("partial") if "partial" in self.frame.columns else self.frame[:0]
 
 
-@dataclass(frozen=True)
-class Intake:
-    """What a sheet is checked against: settings, the calendar, and what is already known."""
-
-    options: ReadOptions
-    today: date
-    through: date
-    sum_days: bool = False
-    known: pl.DataFrame | None = None
-    items_known: Collection[str] = frozenset()
-    levels_known: Mapping[str, Collection[str]] = field(default_factory=dict)
-
-    def with_items(self, items: pl.DataFrame) -> Intake:
-        """Return the intake with the items of a frame known besides those known before."""
-        levels = {
-            level: {*self.levels_known.get(level, ()), *items[level].unique()}
-            for level in self.options.levels
-        }
-        return replace(
-            self, items_known={*self.items_known, *items["unique_id"]}, levels_known=levels
-        )
-
-
 def take_in(sheet: Sheet, *, table: str, intake: Intake) -> ParsedTable:
     """Turn a sheet into a table.
 
@@ -127,19 +83,25 @@ def take_in(sheet: Sheet, *, table: str, intake: Intake) -> ParsedTable:
     sheet = without_bookkeeping(
         sheet, mapping=intake.options.columns.get(table, {}), levels=intake.options.levels
     )
-    matched = match_headers(sheet, _layout(table, columns, intake.options))
+    matched = match_headers(sheet, _layout(sheet, table, columns, intake.options))
     if matched.problems:
         raise DataError(matched.problems)
     if sheet.rows.is_empty():
         raise DataError([_no_rows(sheet)])
-    shaped = _shape(sheet, matched, columns, intake)
+    bare, signs = without_signs(matched) if table == "overrides" else (matched, Signs())
+    shaped = _shape(sheet, bare, columns, intake, table)
     place = rules.Place(sheet.file, shaped.headers)
     if table == "history":
         frame, problems, notes = _check_history(sheet, shaped, intake, place)
-    else:
+    elif table == "items":
         frame, problems, notes = _check_items(shaped, intake, place)
+    elif table == "prices":
+        frame, problems, notes = check_prices(shaped, intake, place)
+    else:
+        frame, problems, notes = check_overrides(shaped, signs, intake, place)
     problems = [*shaped.problems, *problems]
-    problems += rules.schema_rules(frame, TABLES[table], place=place)
+    if table != "overrides":  # these have their own words for every rule, and look there last
+        problems += rules.schema_rules(frame, TABLES[table], place=place)
     if problems:
         raise DataError(sorted(problems, key=lambda p: p.row or 0))
     return _finish(
@@ -157,13 +119,21 @@ def _columns(table: str, options: ReadOptions) -> dict[str, dy.Column]:
             "your own level columns; choose another name"
         )
     columns = {name: column for name, column in schema.items() if name not in SET_BY_LOAD}
+    if table == "overrides":
+        columns = override_columns(options)
     if table == "items":
         columns |= {level: dy.String(nullable=False) for level in options.levels}
     return columns | {KNOWN_AT: dy.Datetime(nullable=True)}
 
 
-def _layout(table: str, columns: Mapping[str, dy.Column], options: ReadOptions) -> Layout:
+def _layout(
+    sheet: Sheet, table: str, columns: Mapping[str, dy.Column], options: ReadOptions
+) -> Layout:
     mapping = options.columns.get(table, {})
+    if table == "overrides":
+        return override_layout(sheet, columns, options)
+    if table == "prices":
+        return price_layout(columns, options)
     if table == "items":
         required = ("unique_id", *options.levels)
         return Layout(table, tuple(columns), required, mapping)
@@ -181,8 +151,9 @@ def _layout(table: str, columns: Mapping[str, dy.Column], options: ReadOptions) 
 
 
 def _shape(
-    sheet: Sheet, matched: Matched, columns: Mapping[str, dy.Column], intake: Intake
+    sheet: Sheet, matched: Matched, columns: Mapping[str, dy.Column], intake: Intake, table: str
 ) -> Shaped:
+    is_summed = intake.sum_days and table == "history"
     options = ParseOptions(
         latest=add_months(intake.through, MONTHS_AHEAD),
         levels=intake.options.levels,
@@ -193,10 +164,8 @@ def _shape(
     if matched.months:
         shaped = shape_across(matched, columns, rows=sheet.rows, options=options)
     else:
-        shaped = shape_long(
-            matched, columns, rows=sheet.rows, options=options, sum_days=intake.sum_days
-        )
-    return sum_lines(shaped) if intake.sum_days else shaped
+        shaped = shape_long(matched, columns, rows=sheet.rows, options=options, sum_days=is_summed)
+    return sum_lines(shaped) if is_summed else shaped
 
 
 def _check_history(
@@ -265,13 +234,15 @@ def _finish(
     if frame.is_empty():
         raise DataError([_no_rows(sheet)])
     names = [*TABLES[table].columns()]
-    names += [name for name in shaped.frame.columns if name not in names and name[0] != "_"]
+    names += [n for n in frame.columns if n in shaped.frame.columns and n not in names]
+    names = [name for name in names if name[0] != "_"]
     if KNOWN_AT not in shaped.headers:
         names.remove(KNOWN_AT)
     key = [*TABLES[table].primary_key(), *([KNOWN_AT] if KNOWN_AT in names else [])]
     given = [name for name in names if name in shaped.headers]
     if table == "history":
         given = [name for name in names if name in (*shaped.headers, "ds", "y")]
+    frame = frame.cast({name: column.dtype for name, column in TABLES[table].columns().items()})
     return ParsedTable(
         table=table,
         frame=frame.select(names).sort(key),

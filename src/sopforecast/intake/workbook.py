@@ -19,9 +19,10 @@ from sopforecast.intake.exports import FIXED_DATE, PLAIN_BOOK, written_whole
 from sopforecast.intake.guide import COLUMN_TEXTS, LEVEL_TEXT, REQUIRED, write_guide
 from sopforecast.intake.take_in import SET_BY_LOAD, TABLES
 
-VARIANTS: Mapping[str, tuple[str, ...]] = {"planner": ("items", "history")}
+VARIANTS: Mapping[str, tuple[str, ...]] = {"planner": ("items", "history", "overrides", "prices")}
 LAST_ROW = 1_048_575
-WIDTHS = {"unique_id": 24, "description": 34, "note": 40, "ds": 12, "y": 12}
+WIDTHS = {"unique_id": 24, "description": 34, "note": 40, "ds": 12, "y": 12, "node": 28}
+BELOW_ZERO = ("one_off", "value", "low", "high")
 _NAVY, _BLUE, _WHITE = "#1F3A5F", "#5B7FA6", "#FFFFFF"
 
 
@@ -167,8 +168,9 @@ def _validation(name: str, column: dy.Column, index: int) -> dict[str, Any] | No
 
 
 def _number_validation(name: str, column: dy.Float64) -> dict[str, Any]:
-    lowest = 0.0 if name not in ("one_off",) else -1e13
-    highest = float(column.max) if column.max is not None else 1e13
+    lowest = 0.0 if name not in BELOW_ZERO else -1e13
+    limit = column.max if column.max is not None else column.max_exclusive
+    highest = float(limit) if limit is not None else 1e13
     words = f"A number from {lowest:g} to {highest:g}" if highest < 1e13 else "A number"
     if lowest == 0.0 and highest == 1e13:
         words = "A number of 0 or more"

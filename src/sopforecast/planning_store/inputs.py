@@ -1,6 +1,6 @@
 """Read what a cycle may read of the input tables, and undo a load.
 
-Reads ``items`` and ``history`` (``core.tables``), kept as versions: which version counts, and from
+Reads the tables of ``schema.INPUTS``, kept as versions: which version counts, and from
 when it is known, is decided in ``versions``; how files become versions is in ``loading``, whose
 names are given out here too. Undoing closes a load and deletes nothing: afterwards everything
 reads as had it never been loaded.
@@ -140,7 +140,7 @@ def input_hash(frames: dict[str, pl.DataFrame]) -> str:
 def _admitted(connection: sa.Connection, spec: Input, known_by: datetime) -> pl.DataFrame:
     rows = current(standing(connection, spec, known_by=known_by), spec)
     rows = rows.filter(~pl.col("retracted")).with_columns(
-        assumed=pl.col("known_rule").is_in(["month_end", "always"])
+        assumed=pl.col("known_rule").is_in(["month_end", "cycle_start", "always"])
     )
     names = [*spec.schema.column_names(), *BITEMPORAL]
     if not spec.open_levels:

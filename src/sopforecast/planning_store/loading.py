@@ -1,6 +1,6 @@
 """Append what a file says to an input table, as versions; all rows of all its tables or none.
 
-Writes ``loads``, the version tables (``items``, ``history``) and ``restated``. Rows equal to what
+Writes ``loads``, the version tables (``schema.INPUTS``) and ``restated``. Rows equal to what
 stands are counted and not stored again; the same file read the same way twice is a no-op. What is
 known from when is decided by ``versions.settle``.
 """

@@ -17,7 +17,7 @@ from sopforecast.core.tables import Published
 from sopforecast.errors import LostRace, RequestError
 from sopforecast.planning_store import schema
 from sopforecast.planning_store.bulk import read_frame
-from sopforecast.planning_store.runs import stored_stage, unknown_run
+from sopforecast.planning_store.run_outputs import stored_stage, unknown_run
 from sopforecast.planning_store.schema import column_dtypes
 from sopforecast.planning_store.store import Store, next_number, utc
 

@@ -1,10 +1,9 @@
-"""Immutable runs: write one whole, read any of them back.
+"""Immutable runs: write one whole, find any of them again.
 
-Writes ``runs``, ``forecasts``, ``components``, ``residual_paths``, ``weights``, ``run_loads`` and
-``run_log``, all in one transaction. A run that is there already is verified and not written
-again; it only becomes the newest run of its cycle. Stages are stored when they differ: the
-approved forecast of a run without fixed statements is its consensus, and the consensus of a run
-without evidence is its statistical forecast.
+Writes ``runs``, ``forecasts``, ``components``, ``residual_paths``, ``weights``, ``statements``,
+``bridge``, ``run_loads`` and ``run_log``, all in one transaction. A run that is there already is
+verified and not written again; it only becomes the newest run of its cycle. What a run wrote is
+read back by ``run_outputs``, whose names are given out here too.
 """
 
 from __future__ import annotations
@@ -23,11 +22,41 @@ from sopforecast.errors import RequestError, SopforecastError
 from sopforecast.planning_store import schema
 from sopforecast.planning_store.bulk import insert_rows, read_frame
 from sopforecast.planning_store.frames import hash_rows
+from sopforecast.planning_store.run_outputs import (
+    loads_of_run,
+    read_bridge,
+    read_components,
+    read_forecasts,
+    read_residual_paths,
+    read_statements,
+    read_weights,
+    stage_stored,
+    stored_stage,
+    unknown_run,
+)
 from sopforecast.planning_store.schema import OUTPUTS, column_dtypes
 from sopforecast.planning_store.store import Store, next_number, utc
 
+__all__ = [
+    "find_run",
+    "latest_run",
+    "loads_of_run",
+    "read_bridge",
+    "read_components",
+    "read_forecasts",
+    "read_residual_paths",
+    "read_statements",
+    "read_weights",
+    "reuse_run",
+    "runs",
+    "save_run",
+    "stage_stored",
+    "stored_stage",
+    "unknown_run",
+]
+
 MAY_DIFFER = ("created_at", "known_by", "notes", "settings")
-FALLS_BACK_TO = {"approved": "consensus", "consensus": "statistical"}
+HASHED_WHEN_THERE = ("statements", "bridge")
 
 
 def save_run(
@@ -39,6 +68,8 @@ def save_run(
     residual_paths: pl.DataFrame,
     weights: pl.DataFrame,
     loads_used: Iterable[str],
+    statements: pl.DataFrame | None = None,
+    bridge: pl.DataFrame | None = None,
 ) -> bool:
     """Write a run with everything that belongs to it, or verify that it is there.
 
@@ -50,6 +81,8 @@ def save_run(
         Frames of the schemas of those names; ``run_id`` may be left out.
     loads_used
         Ids of the loads whose rows the run read.
+    statements, bridge
+        Frames of those schemas; none for a run without overrides.
 
     Returns
     -------
@@ -64,10 +97,11 @@ def save_run(
         A run of this id is stored and says something else; the stored run stands.
     """
     row = _run_row(run)
-    given = (forecasts, components, residual_paths, weights)
+    given = (forecasts, components, residual_paths, weights, statements, bridge)
     frames = {
         name: _checked(name, frame, row["run_id"])
         for name, frame in zip(OUTPUTS, given, strict=True)
+        if frame is not None
     }
     row["content_hash"] = _content_hash(frames)
     with store.transaction() as connection:
@@ -136,97 +170,6 @@ def find_run(store: Store, run_id: str) -> dict[str, Any]:
     return dict(found._mapping)
 
 
-def stage_stored(store: Store, run_id: str, stage: str) -> str | None:
-    """The stage whose rows answer for ``stage``: approved, else consensus, else statistical."""
-    with store.reading() as connection:
-        return stored_stage(connection, run_id, stage)
-
-
-def read_forecasts(store: Store, run_id: str, stage: str) -> pl.DataFrame:
-    """Forecasts of a run at a stage, sorted by unique_id and ds.
-
-    ``stage`` in the rows is the stage asked for, also when a stage equal to it is stored.
-
-    Raises
-    ------
-    RequestError
-        There is no such run, or it has no such stage.
-    """
-    table = schema.forecasts
-    with store.reading() as connection:
-        stored = stored_stage(connection, run_id, stage)
-        if stored is None:
-            raise _no_stage(connection, run_id, stage)
-        query = sa.select(table).where(table.c.run_id == run_id, table.c.stage == stored)
-        frame = read_frame(connection, query, column_dtypes(OUTPUTS["forecasts"][0]))
-    return frame.with_columns(stage=pl.lit(stage)).sort("unique_id", "ds")
-
-
-def read_components(store: Store, run_id: str) -> pl.DataFrame:
-    """Components of a run, sorted by unique_id."""
-    return _read_output(store, "components", run_id)
-
-
-def read_residual_paths(store: Store, run_id: str) -> pl.DataFrame:
-    """Residual paths of a run, sorted by part, origin and donor."""
-    return _read_output(store, "residual_paths", run_id)
-
-
-def read_weights(store: Store, run_id: str) -> pl.DataFrame:
-    """Weights of a run, sorted by segment and model."""
-    return _read_output(store, "weights", run_id)
-
-
-def loads_of_run(store: Store, run_id: str) -> pl.DataFrame:
-    """Loads a run read, oldest first: ``load_id``, ``table``, ``file``, ``undone_at``."""
-    log, used = schema.loads.c, schema.run_loads.c
-    query = (
-        sa.select(log.load_id, log.table, log.file, log.undone_at)
-        .join(schema.run_loads, used.load_id == log.load_id)
-        .where(used.run_id == run_id)
-        .order_by(log.seq)
-    )
-    with store.reading() as connection:
-        return read_frame(connection, query)
-
-
-def stored_stage(connection: sa.Connection, run_id: str, stage: str) -> str | None:
-    """As ``stage_stored``, inside a transaction."""
-    table = schema.forecasts.c
-    asked: str | None = stage
-    while asked is not None:
-        rows = sa.exists().where(table.run_id == run_id, table.stage == asked)
-        if connection.scalar(sa.select(rows)):
-            return asked
-        asked = FALLS_BACK_TO.get(asked)
-    return None
-
-
-def unknown_run(connection: sa.Connection, run_id: str) -> RequestError:
-    """What to say about a run that is not there."""
-    log = schema.run_log.c
-    newest = sa.select(log.run_id).order_by(log.seq.desc()).limit(5)
-    known = ", ".join(dict.fromkeys(connection.scalars(newest))) or "none yet"
-    return RequestError(f"there is no run {run_id!r}; the newest runs are: {known}")
-
-
-def _no_stage(connection: sa.Connection, run_id: str, stage: str) -> RequestError:
-    table = schema.forecasts.c
-    stages = sa.select(table.stage).where(table.run_id == run_id).distinct().order_by(table.stage)
-    known = ", ".join(connection.scalars(stages))
-    if not known:
-        return unknown_run(connection, run_id)
-    return RequestError(f"run {run_id} has no stage {stage!r}; it has: {known}")
-
-
-def _read_output(store: Store, name: str, run_id: str) -> pl.DataFrame:
-    table_schema, table = OUTPUTS[name]
-    query = sa.select(table).where(table.c.run_id == run_id)
-    with store.reading() as connection:
-        frame = read_frame(connection, query, column_dtypes(table_schema))
-    return frame.sort(table_schema.primary_key())
-
-
 def _run_row(run: Mapping[str, Any]) -> dict[str, Any]:
     names = Runs.column_names()
     wrong = sorted(set(names) ^ set(run))
@@ -256,7 +199,8 @@ def _checked(name: str, frame: pl.DataFrame, run_id: str) -> pl.DataFrame:
 
 
 def _content_hash(frames: Mapping[str, pl.DataFrame]) -> str:
-    texts = [f"{name} {hash_rows(frames[name])}" for name in sorted(frames)]
+    told = [name for name in sorted(frames) if frames[name].height or name not in HASHED_WHEN_THERE]
+    texts = [f"{name} {hash_rows(frames[name])}" for name in told]
     return hashlib.sha256("\n".join(texts).encode()).hexdigest()
 
 

@@ -2,7 +2,7 @@
 
 A column is declared once, in ``core.tables``; this module only adds what the store needs.
 
-* Input tables (``items``, ``history``) hold *versions*, which are closed and never deleted. Beside
+* Input tables (``INPUTS``) hold *versions*, which are closed and never deleted. Beside
   the business columns each has ``known_at`` (from when a cycle may read it), ``known_rule`` (how
   ``known_at`` was decided), ``load_id`` and ``loaded_by``; ``retracted`` marks a version saying
   that the key no longer exists. ``said`` rows were written by their load, the others when an undo
@@ -13,6 +13,7 @@ A column is declared once, in ``core.tables``; this module only adds what the st
   undone.
 * Output tables hold what runs write; ``run_log`` says which run of a cycle was made last, and
   ``run_loads`` which loads it read. ``published`` is the append-only history of the pointer.
+* ``credibility`` holds immutable fits; ``closes`` is the log of the months closed with them.
 
 All times are UTC without a time zone. Text is stored as given; level columns of ``items`` are one
 JSON object in ``levels``.
@@ -28,6 +29,13 @@ import polars as pl
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql.base import PGDialect
 
+from sopforecast.core.evidence_tables import (
+    Bridge,
+    Credibility,
+    Overrides,
+    Prices,
+    Statements,
+)
 from sopforecast.core.tables import (
     Components,
     Forecasts,
@@ -40,7 +48,7 @@ from sopforecast.core.tables import (
 )
 from sopforecast.errors import RequestError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 2: overrides and prices; a store of 1 gets the tables it lacks when opened
 LEVELS = "levels"
 BITEMPORAL = ("known_at", "assumed", "load_id", "loaded_by")
 STORE_COLUMNS = (
@@ -62,7 +70,9 @@ def _columns(schema: type[dy.Schema], *, keys: bool = True) -> list[sa.Column[An
     columns = schema.to_sqlalchemy_columns(PGDialect())  # type: ignore[no-untyped-call]
     if keys:
         return columns
-    return [sa.Column(c.name, c.type, nullable=c.nullable) for c in columns]
+    # A retraction says that a key is gone and nothing else: only the key is never null.
+    key = schema.primary_key()
+    return [sa.Column(c.name, c.type, nullable=c.name not in key) for c in columns]
 
 
 def _output(name: str, schema: type[dy.Schema], *extra: sa.Column[Any]) -> sa.Table:
@@ -127,12 +137,17 @@ restated = sa.Table(
 
 items = _versions("items", Items, sa.Column(LEVELS, sa.String, nullable=False))
 history = _versions("history", History)
+overrides = _versions("overrides", Overrides)
+prices = _versions("prices", Prices)
 
 runs = _output("runs", Runs, sa.Column("content_hash", sa.String, nullable=False))
 forecasts = _output("forecasts", Forecasts)
 components = _output("components", Components)
 residual_paths = _output("residual_paths", ResidualPaths)
 weights = _output("weights", Weights)
+statements = _output("statements", Statements)
+bridge = _output("bridge", Bridge)
+credibility = _output("credibility", Credibility)
 
 run_log = sa.Table(
     "run_log",
@@ -148,6 +163,23 @@ run_loads = sa.Table(
     metadata,
     sa.Column("run_id", sa.ForeignKey("runs.run_id"), primary_key=True),
     sa.Column("load_id", sa.ForeignKey("loads.load_id"), primary_key=True),
+)
+
+closes = sa.Table(
+    "closes",
+    metadata,
+    sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("closed", sa.Date, nullable=False),
+    sa.Column("fit_id", sa.String, nullable=False),
+    sa.Column("known_at", sa.DateTime, nullable=False),
+    sa.Column("made_at", sa.DateTime, nullable=False),
+    sa.Column("method", sa.String, nullable=False),
+    sa.Column("inputs_hash", sa.String, nullable=False),
+    sa.Column("scored", sa.BigInteger, nullable=False),
+    sa.Column("fresh", sa.BigInteger, nullable=False),
+    sa.Column("opinions", sa.BigInteger, nullable=False),
+    sa.Column("waiting", sa.BigInteger, nullable=False),
+    sa.Column("notes", sa.String, nullable=False),
 )
 
 published = sa.Table(
@@ -169,14 +201,15 @@ class Input:
     """How one input table is kept.
 
     ``first_known`` says from when the first version of a key counts as known: ``month_end``
-    (some days after the end of its month ``ds``) or ``always``. ``open_levels`` tables accept
-    further text columns, kept in ``levels``.
+    (some days after the end of its month ``ds``), ``cycle_start`` (the first moment of its
+    ``entered_cycle``, never after its load) or ``always``. ``open_levels`` tables accept further
+    text columns, kept in ``levels``.
     """
 
     name: str
     schema: type[dy.Schema]
     table: sa.Table
-    first_known: Literal["month_end", "always"]
+    first_known: Literal["month_end", "cycle_start", "always"]
     open_levels: bool = False
 
     @property
@@ -197,6 +230,8 @@ class Input:
 INPUTS = {
     "items": Input("items", Items, items, "always", open_levels=True),
     "history": Input("history", History, history, "month_end"),
+    "overrides": Input("overrides", Overrides, overrides, "cycle_start"),
+    "prices": Input("prices", Prices, prices, "always"),
 }
 
 OUTPUTS: dict[str, tuple[type[dy.Schema], sa.Table]] = {
@@ -204,6 +239,8 @@ OUTPUTS: dict[str, tuple[type[dy.Schema], sa.Table]] = {
     "components": (Components, components),
     "residual_paths": (ResidualPaths, residual_paths),
     "weights": (Weights, weights),
+    "statements": (Statements, statements),
+    "bridge": (Bridge, bridge),
 }
 
 

@@ -195,7 +195,7 @@ def _begin_sqlite(connection: sa.Connection) -> None:
 
 
 def _prepare_tables(store: Store) -> None:
-    """Check that the tables are ours, or make them; another process may be making them too."""
+    """Check that the tables are ours, make those that lack; another process may do so too."""
     with store.reading() as connection:
         if _is_prepared(store, connection):
             return
@@ -215,7 +215,9 @@ def _is_prepared(store: Store, connection: sa.Connection) -> bool:
     if schema.meta.name in present:
         found = read_number(connection, "schema_version")
         if found == schema.SCHEMA_VERSION:
-            return True
+            return present >= set(schema.metadata.tables)
+        if found < schema.SCHEMA_VERSION:
+            return False
         raise StoreUnreachable(
             f"store {store.place} has schema version {found}, this sopforecast knows "
             f"{schema.SCHEMA_VERSION}; install the sopforecast that wrote it, or a newer one"
@@ -230,7 +232,16 @@ def _is_prepared(store: Store, connection: sa.Connection) -> bool:
 
 
 def _make_tables(connection: sa.Connection) -> None:
+    """Make the tables that are not there: all of them, or those that an older store lacks."""
+    is_new = not sa.inspect(connection).has_table(schema.meta.name)
     schema.metadata.create_all(connection)
+    if not is_new:
+        connection.execute(
+            sa.update(schema.meta)
+            .where(schema.meta.c.name == "schema_version")
+            .values(number=schema.SCHEMA_VERSION)
+        )
+        return
     start = {"schema_version": schema.SCHEMA_VERSION, "loads": 0, "runs": 0}
     rows = [{"name": name, "number": number} for name, number in start.items()]
     connection.execute(sa.insert(schema.meta), rows)

@@ -6,7 +6,9 @@ What the loads say about a key, in the order they were loaded, is a sequence of 
 * a ``known_at`` in the file wins, and such a row is always a version of its own;
 * the first version of a history row is known some days after its month ends; versions of a month
   still partial do not count as its first, and are known from their load when that is earlier;
-* the first version of an item counts as always known;
+* the first version of an override is known from the first moment of the cycle it was entered in,
+  and never after its load;
+* the first version of an item or a price counts as always known;
 * any later version, and any retraction, is known from its load, and never before the version it
   replaces;
 * a statement equal to the version it would replace adds nothing.
@@ -105,8 +107,8 @@ def settle(statements: pl.DataFrame, spec: Input) -> pl.DataFrame:
     -------
     pl.DataFrame
         The statements by key and ``seq`` with ``known_at``, ``known_rule`` (``file``,
-        ``month_end``, ``always`` or ``load``), ``is_version`` and, where it is not one,
-        ``same_as``: the ``version_id`` that says the same. A retraction of something never
+        ``month_end``, ``cycle_start``, ``always`` or ``load``), ``is_version`` and, where it is
+        not one, ``same_as``: the ``version_id`` that says the same. A retraction of something never
         stated is no version and the same as nothing.
     """
     ordered = statements.sort(*spec.key, "seq", "given_at", nulls_last=True, maintain_order=True)
@@ -127,6 +129,8 @@ def settle(statements: pl.DataFrame, spec: Input) -> pl.DataFrame:
 
 def _first_known(spec: Input) -> pl.Expr:
     """When a first version is known; a month ends with its last microsecond, as in core.months."""
+    if spec.first_known == "cycle_start":
+        return pl.min_horizontal(pl.col("entered_cycle").cast(pl.Datetime("us")), "loaded_at")
     if spec.first_known == "always":
         return pl.lit(ALWAYS_KNOWN, dtype=pl.Datetime("us"))
     next_month = pl.col("ds").dt.offset_by("1mo").cast(pl.Datetime("us"))

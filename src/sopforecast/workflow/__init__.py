@@ -1,12 +1,26 @@
 """The steps of a month over a workspace; each returns a plain dict that can be printed as JSON.
 
-``intake`` brings data in, ``month`` forecasts, ``delivery`` publishes and exports, ``status`` tells
+``intake`` brings data in, ``month`` forecasts, ``delivery`` publishes and exports, ``close`` weighs
+what was said about a month that is over, ``replaying`` does both for the past, ``status`` tells
 what is there. The command line, the demo and the batch jobs call the same functions.
 """
 
+from sopforecast.workflow.close import close
 from sopforecast.workflow.delivery import export, publish
 from sopforecast.workflow.intake import init, load, undo
 from sopforecast.workflow.month import check, run
+from sopforecast.workflow.replaying import replay
 from sopforecast.workflow.status import status
 
-__all__ = ["check", "export", "init", "load", "publish", "run", "status", "undo"]
+__all__ = [
+    "check",
+    "close",
+    "export",
+    "init",
+    "load",
+    "publish",
+    "replay",
+    "run",
+    "status",
+    "undo",
+]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -45,12 +45,14 @@ class CheckLine:
 
 @dataclass(frozen=True, eq=False)
 class Account:
-    """Checks, seconds of each stage, backtest by lead, and demand of the nodes shown."""
+    """Checks, seconds of each stage, backtest by lead, demand of the nodes shown; and of overrides
+    what is new, carried, changed, expired, in the history or waiting, a sentence each."""
 
     checks: tuple[CheckLine, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
     backtest: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=BACKTEST_SCHEMA))
     history: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=HISTORY_SCHEMA))
+    told: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def check_counts(self) -> dict[str, int]:
@@ -85,6 +87,7 @@ def save_account(path: Path, account: Account) -> None:
             "seconds": account.seconds,
             "backtest": account.backtest.fill_nan(None).to_dicts(),
             "history": account.history.with_columns(pl.col("ds").cast(pl.String)).rows(),
+            "told": dict(account.told),
         },
         ensure_ascii=False,
         indent=1,
@@ -110,8 +113,9 @@ def load_account(path: Path) -> Account:
             seconds=dict(told["seconds"]),
             backtest=pl.DataFrame(told["backtest"], schema=BACKTEST_SCHEMA),
             history=_history(told["history"]),
+            told={key: tuple(said) for key, said in told.get("told", {}).items()},
         )
-    except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, pl.exceptions.PolarsError):
         return Account()
 
 

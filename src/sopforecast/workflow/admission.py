@@ -11,6 +11,7 @@ import polars as pl
 from sopforecast.core.months import add_months, cutoff, month_name
 from sopforecast.errors import NotNow, RequestError
 from sopforecast.planning_store.inputs import admitted_inputs, input_hash
+from sopforecast.planning_store.schema import INPUTS
 from sopforecast.planning_store.store import Store
 
 
@@ -26,6 +27,11 @@ class Admitted:
         Everything here was known by then.
     history, items : pl.DataFrame
         ``History`` (complete months before the cycle only) and ``Items`` with level columns.
+    overrides : pl.DataFrame
+        ``Overrides`` of the base plan (no scenario), entered for this cycle or an earlier one;
+        withdrawn and past ones are there.
+    prices : pl.DataFrame
+        ``Prices``.
     loaded : pl.DataFrame
         All of history known by then, partial rows included, for the checks.
     waiting : int
@@ -36,18 +42,26 @@ class Admitted:
     known_by: datetime
     history: pl.DataFrame
     items: pl.DataFrame
+    overrides: pl.DataFrame
+    prices: pl.DataFrame
     loaded: pl.DataFrame
     waiting: int = 0
 
     @property
     def input_hash(self) -> str:
-        """SHA-256 of what the rows say; when and by whom they came does not count."""
-        return input_hash({"history": self.history, "items": self.items})
+        """SHA-256 of what the rows say; when and by whom they came does not count.
+
+        Overrides and prices count when there are any, so a plan without them keeps its run id.
+        """
+        said = {"overrides": self.overrides, "prices": self.prices}
+        given = {name: rows for name, rows in said.items() if rows.height}
+        return input_hash({"history": self.history, "items": self.items} | given)
 
     @property
     def loads_used(self) -> list[str]:
         """Ids of the loads these rows came with."""
-        return sorted({*self.history["load_id"], *self.items["load_id"]})
+        tables = (self.history, self.items, self.overrides, self.prices)
+        return sorted({load for table in tables for load in table["load_id"]})
 
     def left_out(self, now: datetime) -> list[str]:
         """The note on rows that wait, as a list of one sentence or none."""
@@ -108,7 +122,21 @@ def admit(
             f"by {known_by:%Y-%m-%d} it ends in {month_name(last)}. Load what is missing, or run "
             f"--cycle {month_name(add_months(last, 1))}"
         )
-    return Admitted(cycle, known_by, history, tables["items"], loaded, waiting)
+    return Admitted(
+        cycle=cycle,
+        known_by=known_by,
+        history=history,
+        items=tables["items"],
+        overrides=_of_the_base(tables["overrides"], cycle),
+        prices=tables["prices"],
+        loaded=loaded,
+        waiting=waiting,
+    )
+
+
+def _of_the_base(overrides: pl.DataFrame, cycle: date) -> pl.DataFrame:
+    """What was entered for the base plan, in this cycle or before."""
+    return overrides.filter(pl.col("scenario").is_null() & (pl.col("entered_cycle") <= cycle))
 
 
 def _changed(
@@ -116,11 +144,14 @@ def _changed(
 ) -> int:
     """Rows that the cycle would read differently had it known what is known later."""
     count = 0
-    for name, keys in (("history", ["unique_id", "ds"]), ("items", ["unique_id"])):
-        before, after = tables[name], later[name]
+    for name, rows in tables.items():
+        keys = INPUTS[name].key
+        before, after = rows, later[name]
         if name == "history":
             fitted = ~pl.col("partial") & (pl.col("ds") < cycle)
             before, after = before.filter(fitted), after.filter(fitted)
+        if name == "overrides":
+            before, after = _of_the_base(before, cycle), _of_the_base(after, cycle)
         told = [*keys, "known_at", "load_id"]
         fresh = after.join(before.select(told), on=told, how="anti")
         count += fresh.height + before.join(after, on=keys, how="anti").height

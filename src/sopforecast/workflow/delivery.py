@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -19,8 +19,10 @@ from sopforecast.intake.exports import write_table
 from sopforecast.planning_store import publish as publishing
 from sopforecast.planning_store import runs
 from sopforecast.planning_store.inputs import admitted
+from sopforecast.planning_store.run_outputs import SOURCE_STAGE
 from sopforecast.planning_store.store import Store
 from sopforecast.workflow.clock import utc_now, who
+from sopforecast.workflow.learned_tables import LEARNED_TABLES, find_close, learned_table
 from sopforecast.workflow.month import show_again
 from sopforecast.workflow.nodes import members, node_levels
 from sopforecast.workflow.status import plain_rows
@@ -28,9 +30,10 @@ from sopforecast.workspace import Workspace
 
 LATEST = "latest"
 MEASURES = ("plan", "mean", *QUANTILE_COLUMNS)
-OF_A_RUN = ("forecasts", "weights", "components")
-OF_THE_STORE = ("runs", "published", "items", "history")
-EXPORTED = (*OF_A_RUN, *OF_THE_STORE)
+OF_A_RUN = ("forecasts", "weights", "components", "statements", "bridge")
+INPUTS = ("items", "history", "overrides", "prices")
+OF_THE_STORE = ("runs", "published", *INPUTS)
+EXPORTED = (*OF_A_RUN, *LEARNED_TABLES, *OF_THE_STORE)
 
 
 def publish(
@@ -99,7 +102,8 @@ def export(
         Its ending says the format.
     cycle, stage, run_id
         Which run; by default the published run and stage of the newest cycle. ``latest`` is the
-        run made last, published or not.
+        run made last, published or not. Of ``credibility`` and ``closed``: what that cycle or run
+        had learned; by default what was learned last.
     measure
         Keep one of ``MEASURES``.
     wide
@@ -108,7 +112,8 @@ def export(
     Returns
     -------
     dict
-        table, file, rows, and for tables of a run: cycle, run_id, stage.
+        table, file, rows, and for tables of a run: cycle, run_id, stage; of what was learned:
+        fit_id and cycle, the month closed.
 
     Raises
     ------
@@ -122,8 +127,17 @@ def export(
     if table in OF_THE_STORE and (cycle is not None or run_id is not None):
         raise RequestError(f"--cycle and --run are for tables of a run, not for {table}")
     store = workspace.store()
-    chosen = _choose(store, cycle, stage, run_id) if table in OF_A_RUN else _Choice()
-    frame = _frame(store, table, chosen)
+    chosen = _Choice()
+    if table in LEARNED_TABLES:
+        month = parse_month(cycle) if cycle is not None else None
+        wanted = _newest(store, month) if run_id == LATEST else run_id
+        close = find_close(store, cycle=month, run_id=wanted)
+        chosen = _Choice(cycle=month_name(close["closed"]), fit_id=close["fit_id"])
+        frame = learned_table(store, table, close, settings=workspace.settings)
+    else:
+        if table in OF_A_RUN:
+            chosen = _choose(store, cycle, stage, run_id)
+        frame = _frame(store, table, chosen)
     if table == "forecasts":
         frame = _shape(frame, measure=measure, wide=wide)
     write_table(file, frame)
@@ -133,17 +147,19 @@ def export(
         "rows": frame.height,
         "cycle": chosen.cycle,
         "run_id": chosen.run_id,
+        "fit_id": chosen.fit_id,
         "stage": chosen.stage if table == "forecasts" else None,
     }
 
 
 @dataclass(frozen=True)
 class _Choice:
-    """The run and stage an export is about."""
+    """The run and stage, or the fit, an export is about."""
 
     run_id: str | None = None
     stage: str | None = None
     cycle: str | None = None
+    fit_id: str | None = None
 
 
 def _choose(store: Store, cycle: str | None, stage: str | None, run_id: str | None) -> _Choice:
@@ -175,19 +191,26 @@ def _newest(store: Store, month: date | None) -> str:
 
 
 def _frame(store: Store, table: str, chosen: _Choice) -> pl.DataFrame:
-    if table in ("items", "history"):
+    if table in INPUTS:
         return admitted(store, table, known_by=datetime.max)
-    if table == "runs":
-        return runs.runs(store)
-    if table == "published":
-        return publishing.publications(store)
-    run_id, stage = str(chosen.run_id), str(chosen.stage)
-    if table == "weights":
-        return runs.read_weights(store, run_id)
-    if table == "components":
-        return runs.read_components(store, run_id).drop(cs.binary())
-    if stage not in STAGES:
-        raise RequestError(f"unknown stage {stage!r}; known: {', '.join(STAGES)}")
+    run_id = str(chosen.run_id)
+    if table == "forecasts":
+        return _forecasts(store, run_id, str(chosen.stage))
+    readers: dict[str, Callable[[], pl.DataFrame]] = {
+        "runs": lambda: runs.runs(store),
+        "published": lambda: publishing.publications(store),
+        "weights": lambda: runs.read_weights(store, run_id),
+        "components": lambda: runs.read_components(store, run_id).drop(cs.binary()),
+        "statements": lambda: runs.read_statements(store, [run_id]),
+        "bridge": lambda: runs.read_bridge(store, run_id),
+    }
+    return readers[table]()
+
+
+def _forecasts(store: Store, run_id: str, stage: str) -> pl.DataFrame:
+    if stage not in STAGES and not stage.startswith(SOURCE_STAGE):
+        known = f"{', '.join(STAGES)}, {SOURCE_STAGE}NAME"
+        raise RequestError(f"unknown stage {stage!r}; known: {known}")
     return _with_level(
         runs.read_forecasts(store, run_id, stage), runs.find_run(store, run_id), store
     )

@@ -9,8 +9,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
+from sopforecast.core.hierarchy import Hierarchy
 from sopforecast.core.months import last_complete_month, month_name, parse_month
 from sopforecast.errors import RequestError
+from sopforecast.intake.against import with_overrides
 from sopforecast.intake.files import (
     BOOK_SUFFIXES,
     PARQUET_SUFFIXES,
@@ -18,6 +22,7 @@ from sopforecast.intake.files import (
     TEXT_SUFFIXES,
     ParsedTable,
     ReadOptions,
+    Standing,
     read_table,
     read_workbook,
 )
@@ -162,12 +167,32 @@ def read_options(settings: Settings) -> ReadOptions:
             for table, names in settings.columns.items()
         },
         levels=level_columns(settings.levels),
+        level_labels=settings.levels,
         id_separator=settings.advanced.id_separator,
         missing=settings.history.missing,
         negative=settings.history.negative,
         unit_slip=settings.history.unit_slip,
         decimal=settings.advanced.decimal,
+        sources=settings.sources,
+        cutoff_day=settings.cutoff_day,
     )  # fmt: skip
+
+
+def contradictions(
+    overrides: pl.DataFrame, hierarchy: Hierarchy
+) -> list[tuple[tuple[str, ...], str]]:
+    """Sets of ``fixed`` overrides that cannot all hold: their ids, and a sentence each.
+
+    Parameters
+    ----------
+    overrides
+        ``Overrides`` of mode fixed, one row an id; those that live in a common cycle are compared.
+    hierarchy
+        The nodes they may name.
+    """
+    from sopforecast.judgement import fixed
+
+    return fixed.contradictions(overrides, hierarchy)
 
 
 @dataclass(frozen=True)
@@ -190,7 +215,13 @@ class _Reader:
         }
         if table is None:
             return [(file, read_workbook(file, **options)) for file in files]
-        return [(file, [read_table(file, table=table, **options)]) for file in files]
+        parsed = []
+        for file in files:
+            found = read_table(file, table=table, **options)
+            parsed.append((file, [found]))
+            if table == "overrides":  # the next file is judged beside this one
+                options["standing"] = with_overrides(options["standing"], found.frame)
+        return parsed
 
     def _known(self) -> dict[str, Any]:
         known = admitted_inputs(self.store, known_by=datetime.max)
@@ -203,6 +234,12 @@ class _Reader:
                 for name in level_columns(self.settings.levels)
                 if name in items.columns
             },
+            "standing": Standing(
+                items=items if items.height else None,
+                overrides=known["overrides"],
+                prices=known["prices"],
+                contradictions=contradictions,
+            ),
         }
 
 

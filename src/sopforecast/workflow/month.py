@@ -5,27 +5,26 @@ The same inputs, settings and code have the same run id and are never computed t
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-import sopforecast
 from sopforecast.baseline.checks import Result, run_checks
 from sopforecast.core.months import add_months, month_name, parse_month
-from sopforecast.cycle import CycleResult, run_cycle
-from sopforecast.planning_store.runs import reuse_run, save_run
+from sopforecast.cycle import run_cycle
+from sopforecast.planning_store.runs import reuse_run
 from sopforecast.planning_store.store import Store
 from sopforecast.settings import Settings, with_horizon
 from sopforecast.workflow.account import Account, check_lines, load_account, save_account
 from sopforecast.workflow.admission import Admitted, admit
 from sopforecast.workflow.clock import Stopwatch, reading_moment, utc_now
+from sopforecast.workflow.evidence import gather_evidence, not_closed, not_closed_sentence
 from sopforecast.workflow.levels import levels_check
+from sopforecast.workflow.recording import record_run, run_id_of
 from sopforecast.workflow.showing import (
     account_path,
     mirror,
@@ -38,7 +37,7 @@ from sopforecast.workflow.status import plain_rows
 from sopforecast.workspace import Workspace
 
 FIRST_ROWS = 5
-CODE_OF_NUMBERS = ("core", "baseline", "cycle.py")
+NOT_CLOSED = "months_closed"
 
 OnProgress = Callable[[str, float], None]
 
@@ -68,6 +67,7 @@ def check(
     results = [
         *_checks(inputs.loaded, inputs, settings),
         *levels_check(inputs.history, inputs.items, levels=settings.levels),
+        *_closing_check(workspace.store(), inputs),
     ]
     failing = {"error", "warning"} if strict else {"error"}
     return {
@@ -89,6 +89,7 @@ def run(
     as_of: str | None = None,
     on_progress: OnProgress | None = None,
     now: datetime | None = None,
+    shown: bool = True,
 ) -> dict[str, Any]:
     """Forecast a cycle, store the run, write its page and mirror it.
 
@@ -106,12 +107,16 @@ def run(
         Called with (stage, share done).
     now
         UTC without a time zone.
+    shown
+        False writes no page and no mirror, as a replay of many cycles does.
 
     Returns
     -------
     dict
         run_id, cycle, horizon, items, known_by, ``stands`` (True when the same inputs had been
-        run before), headline, fallbacks, check_counts, seconds, notes, page.
+        run before), stage, headline, fallbacks, check_counts, seconds, notes, page; of judgement
+        ``overrides`` (new, carried, changed, expired, ...: a sentence each), ``override_counts``,
+        ``moved`` (what each source moved the total by) and ``sentences``.
 
     Raises
     ------
@@ -125,38 +130,47 @@ def run(
     if horizon is not None:
         settings = with_horizon(settings, horizon)
     inputs = _admit(workspace, cycle=cycle, as_of=as_of, now=moment)
-    run_id = run_id_of(inputs, settings)
+    evidence = gather_evidence(workspace.store(), inputs)
+    run_id = run_id_of(inputs, settings, evidence)
+    remarks = inputs.left_out(moment) + _unclosed(workspace.store(), inputs)
     stood = reuse_run(workspace.store(), run_id, at=moment, loads_used=inputs.loads_used)
     if stood:
-        told = _told_again(workspace, run_id, inputs, settings)
-        return told | {"notes": told["notes"] + inputs.left_out(moment)}
+        told = _told_again(workspace, run_id, inputs, settings, shown=shown)
+        return told | {"notes": told["notes"] + remarks}
     clock = Stopwatch(on_progress)
     result = run_cycle(
         inputs.history,
         inputs.items,
         cycle=inputs.cycle,
         settings=settings,
+        overrides=inputs.overrides,
+        prices=inputs.prices,
+        credibility=evidence.credibility,
+        entered=evidence.entered,
         on_progress=on_progress,
     )
     with clock.stage("store"):
-        _save(workspace.store(), run_id, inputs, settings, result, at=moment)
+        record_run(workspace.store(), run_id, inputs, settings, result, at=moment)
         stored = read_run(workspace, run_id)
     account = Account(
         checks=check_lines(result.checks),
         seconds={**result.seconds, **clock.seconds},
         backtest=result.backtest,
         history=shown_history(stored, result.history_nodes),
+        told=result.told,
     )
     save_account(account_path(workspace, stored), account)
-    with clock.stage("page"):
-        page = write_review(workspace, stored, account)
-    with clock.stage("mlflow"):
-        mirrored = mirror(workspace, stored, account, history=inputs.history, page=page)
+    page = mirrored = None
+    if shown:
+        with clock.stage("page"):
+            page = write_review(workspace, stored, account)
+        with clock.stage("mlflow"):
+            mirrored = mirror(workspace, stored, account, history=inputs.history, page=page)
     told = summarise(stored, account)
     return told | {
         "workspace": str(workspace.path),
         "stands": False,
-        "notes": told["notes"] + inputs.left_out(moment),
+        "notes": told["notes"] + remarks,
         "seconds": {**result.seconds, **clock.seconds},
         "page": _text(page),
         "mlflow_run": mirrored,
@@ -176,21 +190,25 @@ def show_again(workspace: Workspace, run_id: str) -> dict[str, Any]:
 
 
 def _told_again(
-    workspace: Workspace, run_id: str, inputs: Admitted, settings: Settings
+    workspace: Workspace, run_id: str, inputs: Admitted, settings: Settings, *, shown: bool
 ) -> dict[str, Any]:
     """A run that stands: what an interruption kept from being written is made up for."""
     stored = read_run(workspace, run_id)
     path = account_path(workspace, stored)
     account = load_account(path)
     if not account.checks:
-        account = Account(checks=check_lines(_checks(inputs.history, inputs, settings)))
+        checks = check_lines(_checks(inputs.history, inputs, settings))
+        account = replace(account, checks=checks)
         save_account(path, account)
-    page = write_review(workspace, stored, account)
+    page = mirrored = None
+    if shown:
+        page = write_review(workspace, stored, account)
+        mirrored = mirror(workspace, stored, account, history=inputs.history, page=page)
     return summarise(stored, account) | {
         "workspace": str(workspace.path),
         "stands": True,
         "page": _text(page),
-        "mlflow_run": mirror(workspace, stored, account, history=inputs.history, page=page),
+        "mlflow_run": mirrored,
     }
 
 
@@ -204,65 +222,19 @@ def _checks(history: pl.DataFrame, inputs: Admitted, settings: Settings) -> list
     )
 
 
-def run_id_of(inputs: Admitted, settings: Settings) -> str:
-    """``r-`` and 12 hex digits of everything that can change a number of the run."""
-    parts = (
-        month_name(inputs.cycle),
-        str(settings.horizon),
-        inputs.input_hash,
-        settings.numbers_hash(),
-        code_version(),
-    )
-    return f"r-{hashlib.sha256('|'.join(parts).encode()).hexdigest()[:12]}"
+def _unclosed(store: Store, inputs: Admitted) -> list[str]:
+    """The note on earlier months that are not closed, as a list of one sentence or none."""
+    months = not_closed(store, before=inputs.cycle, known_by=inputs.known_by)
+    return [not_closed_sentence(months)] if months else []
 
 
-@cache
-def code_version() -> str:
-    """The release, and a digest of the source that makes the numbers."""
-    root = Path(sopforecast.__file__).parent
-    digest = hashlib.sha256()
-    for part in CODE_OF_NUMBERS:
-        files = [root / part] if part.endswith(".py") else sorted((root / part).rglob("*.py"))
-        for file in files:
-            digest.update(file.relative_to(root).as_posix().encode())
-            digest.update(file.read_bytes())
-    return f"{sopforecast.__version__}+{digest.hexdigest()[:8]}"
-
-
-def _save(
-    store: Store,
-    run_id: str,
-    inputs: Admitted,
-    settings: Settings,
-    result: CycleResult,
-    *,
-    at: datetime,
-) -> None:
-    row = {
-        "run_id": run_id,
-        "cycle": inputs.cycle,
-        "horizon": settings.horizon,
-        "known_by": inputs.known_by,
-        "seed": settings.seed,
-        "draws": settings.advanced.draws,
-        "code_version": code_version(),
-        "input_hash": inputs.input_hash,
-        "settings_hash": settings.numbers_hash(),
-        "settings": settings.numbers_text(),
-        "levels": json.dumps(list(settings.levels), ensure_ascii=False),
-        "items": len(result.hierarchy.items),
-        "notes": "\n".join(result.notes),
-        "created_at": at,
-    }
-    save_run(
-        store,
-        run=row,
-        forecasts=_of_run(result.forecasts, run_id),
-        components=_of_run(result.components, run_id),
-        residual_paths=_of_run(result.residual_paths, run_id),
-        weights=_of_run(result.weights, run_id),
-        loads_used=inputs.loads_used,
-    )
+def _closing_check(store: Store, inputs: Admitted) -> list[Result]:
+    """The same as a check; none when all are closed."""
+    months = not_closed(store, before=inputs.cycle, known_by=inputs.known_by)
+    if not months:
+        return []
+    rows = pl.DataFrame({"ds": months}, schema={"ds": pl.Date})
+    return [Result(NOT_CLOSED, "warning", not_closed_sentence(months), rows)]
 
 
 def _admit(
@@ -276,10 +248,6 @@ def _admit(
         moment=moment,
         cutoff_day=settings.cutoff_day if as_of is None else None,
     )
-
-
-def _of_run(frame: pl.DataFrame, run_id: str) -> pl.DataFrame:
-    return frame.with_columns(run_id=pl.lit(run_id))
 
 
 def _text(path: Path | None) -> str | None:

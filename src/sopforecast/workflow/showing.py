@@ -16,14 +16,18 @@ from typing import Any
 
 import polars as pl
 
+from sopforecast.core.hierarchy import TOTAL
 from sopforecast.core.months import month_name
 from sopforecast.planning_store import publish as publishing
 from sopforecast.planning_store.inputs import admitted
 from sopforecast.planning_store.runs import (
     find_run,
+    read_bridge,
     read_components,
     read_forecasts,
+    read_statements,
     read_weights,
+    stage_stored,
 )
 from sopforecast.review import account as telling
 from sopforecast.review import wording
@@ -35,19 +39,28 @@ from sopforecast.workflow.nodes import members, node_levels, node_units
 from sopforecast.workflow.status import plain_rows
 from sopforecast.workspace import Workspace
 
-SHOWN_STAGE = "statistical"
+SHOWN_STAGE = "consensus"
+TOLD = ("new", "carried", "changed", "expired", "in_history", "waiting")
+SENTENCES = 5
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
 class StoredRun:
-    """A run as the store has it, with the items it could read and what stands published."""
+    """A run as the store has it, with the items it could read and what stands published.
+
+    ``stage`` is the stored stage that is shown: the published one, else the consensus; without
+    overrides both are the statistical forecast.
+    """
 
     row: Mapping[str, Any]
+    stage: str
     forecasts: pl.DataFrame
     components: pl.DataFrame
     weights: pl.DataFrame
+    statements: pl.DataFrame
+    bridge: pl.DataFrame
     items: pl.DataFrame
     published: Mapping[str, Any] | None
 
@@ -72,13 +85,20 @@ def read_run(workspace: Workspace, run_id: str) -> StoredRun:
     """
     store = workspace.store()
     row = find_run(store, run_id)
+    published = publishing.standing(store, row["cycle"])
+    is_this = published is not None and published["run_id"] == run_id
+    wanted = published["stage"] if published is not None and is_this else SHOWN_STAGE
+    stage = stage_stored(store, run_id, wanted) or wanted
     return StoredRun(
         row=row,
-        forecasts=read_forecasts(store, run_id, SHOWN_STAGE),
+        stage=stage,
+        forecasts=read_forecasts(store, run_id, stage),
         components=read_components(store, run_id),
         weights=read_weights(store, run_id),
+        statements=read_statements(store, [run_id]),
+        bridge=read_bridge(store, run_id),
         items=admitted(store, "items", known_by=row["known_by"]),
-        published=publishing.standing(store, row["cycle"]),
+        published=published,
     )
 
 
@@ -118,7 +138,27 @@ def summarise(run: StoredRun, account: Account) -> dict[str, Any]:
         "checks": [vars(line) for line in account.checks if line.status in ("error", "warning")],
         "backtest": [_finite(entry) for entry in plain_rows(account.backtest)],
         "seconds": account.seconds,
+        "stage": run.stage,
+        "overrides": {key: list(account.told.get(key, ())) for key in TOLD},
+        "override_counts": {key: len(account.told.get(key, ())) for key in TOLD},
+        "moved": moved(run.bridge),
+        "sentences": _sentences(run.statements),
     }
+
+
+def moved(bridge: pl.DataFrame) -> list[dict[str, Any]]:
+    """What each step of a bridge moved the total by: step, change over all months, months.
+
+    In the order of the steps; the statistical plan itself and what rounding adds are left out.
+    """
+    steps = bridge.filter(
+        pl.col("unique_id") == TOTAL,
+        pl.col("step").str.starts_with("source:") | (pl.col("step") == "fixed"),
+    )
+    told = steps.group_by("step").agg(
+        pl.col("position").min(), pl.col("change").sum(), months=pl.col("ds").n_unique()
+    )
+    return told.sort("position", "step").drop("position").to_dicts()
 
 
 def write_review(workspace: Workspace, run: StoredRun, account: Account) -> Path | None:
@@ -161,7 +201,7 @@ def mirror(
     return log_cycle(
         workspace.path,
         experiment=workspace.settings.name,
-        run={**run.row, "cycle": month_name(run.row["cycle"]), "stage": SHOWN_STAGE},
+        run={**run.row, "cycle": month_name(run.row["cycle"]), "stage": run.stage},
         settings_text=str(run.row["settings"]),
         steps=seconds,
         lead_metrics={
@@ -173,9 +213,25 @@ def mirror(
             "forecasts": run.forecasts,
             "weights": run.weights,
             "checks": pl.DataFrame([vars(line) for line in account.checks]),
+            **_judged(run),
         },
         page=page,
     )
+
+
+def _judged(run: StoredRun) -> dict[str, pl.DataFrame]:
+    """Tables of judgement, when somebody spoke."""
+    tables = {"statements": run.statements, "bridge": run.bridge}
+    return {name: frame for name, frame in tables.items() if frame.height}
+
+
+def _sentences(statements: pl.DataFrame) -> list[str]:
+    """What the statements that moved the plan most did to it, for the people who made them."""
+    if statements.is_empty():
+        return []
+    from sopforecast.judgement.bridge import sentences
+
+    return sentences(statements, most=SENTENCES)
 
 
 def _published(run: StoredRun) -> str | None:

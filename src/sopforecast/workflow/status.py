@@ -1,4 +1,4 @@
-"""What is in a workspace: loads, the span of history, runs and published plans."""
+"""What is in a workspace: loads, history, overrides, runs, published plans, closed months."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from typing import Any
 
 import polars as pl
 
-from sopforecast.core.months import month_name
+from sopforecast.core.months import add_months, month_name
 from sopforecast.planning_store.inputs import admitted, loads
+from sopforecast.planning_store.learned import newest_close
 from sopforecast.planning_store.publish import published
 from sopforecast.planning_store.runs import runs
+from sopforecast.workflow.evidence import living
 from sopforecast.workspace import Workspace
 
 LOAD_COLUMNS = (
@@ -21,7 +23,7 @@ RUN_COLUMNS = ("run_id", "cycle", "horizon", "items", "known_by", "created_at", 
 
 
 def status(workspace: Workspace) -> dict[str, Any]:
-    """Loads, history, runs and published plans of a workspace, oldest first."""
+    """Loads, history, overrides, runs, published plans and the last close, oldest first."""
     store = workspace.store()
     history = admitted(store, "history", known_by=datetime.max)
     return {
@@ -29,9 +31,11 @@ def status(workspace: Workspace) -> dict[str, Any]:
         "name": workspace.settings.name,
         "store": store.place,
         "history": _span(history),
+        "overrides": _overrides(admitted(store, "overrides", known_by=datetime.max), history),
         "loads": plain_rows(loads(store).select(LOAD_COLUMNS)),
         "runs": plain_rows(runs(store).select(RUN_COLUMNS)),
         "published": plain_rows(published(store)),
+        "closed": _closed(newest_close(store)),
     }
 
 
@@ -48,14 +52,35 @@ def _plain(key: str, value: Any) -> Any:
     return value
 
 
+def _overrides(overrides: pl.DataFrame, history: pl.DataFrame) -> dict[str, Any]:
+    """How many there are, and how many live in the open cycle."""
+    last = history.filter(~pl.col("partial"))["ds"].max()
+    if overrides.is_empty() or not isinstance(last, date):
+        return {"total": overrides.height, "living": 0, "cycle": None}
+    cycle = add_months(last, 1)
+    living_now = living(overrides.filter(pl.col("scenario").is_null()), cycle)
+    return {"total": overrides.height, "living": living_now.height, "cycle": month_name(cycle)}
+
+
+def _closed(close: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The last month that was closed, and the fit that came of it."""
+    if close is None:
+        return None
+    row = {name: close[name] for name in ("fit_id", "method", "scored", "opinions", "known_at")}
+    return {"cycle": month_name(close["closed"]), **plain_rows(pl.DataFrame([row]))[0]}
+
+
 def _span(history: pl.DataFrame) -> dict[str, Any]:
     if history.is_empty():
-        return {"items": 0, "rows": 0, "first": None, "last": None, "partial_rows": 0}
+        nothing = dict.fromkeys(("first", "last", "last_complete"))
+        return {"items": 0, "rows": 0, "partial_rows": 0, **nothing}
     first, last = history["ds"].min(), history["ds"].max()
+    complete = history.filter(~pl.col("partial"))["ds"].max()
     return {
         "items": history["unique_id"].n_unique(),
         "rows": history.height,
         "first": month_name(first),  # type: ignore[arg-type]
         "last": month_name(last),  # type: ignore[arg-type]
+        "last_complete": month_name(complete) if isinstance(complete, date) else None,
         "partial_rows": history.filter("partial").height,
     }

@@ -1,0 +1,73 @@
+"""The commands that look back: close a month that is over, replay the past."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from sopforecast.commands import Common, app, say
+
+__all__ = ["app", "close", "replay"]
+
+
+@app.command(sort_key=8)
+def close(
+    *,
+    cycle: str,
+    as_of: str | None = None,
+    require: float = 0.0,
+    method: Literal["closed_form", "nuts"] | None = None,
+    common: Common = Common(),  # noqa: B008 - frozen
+) -> int:
+    """Close a month whose demand is in: weigh what was said about it, for the cycles to come.
+
+    Parameters
+    ----------
+    cycle
+        The month, YYYY-MM.
+    as_of
+        Read what was known by this day or moment (UTC), instead of by now.
+    require
+        Share of the month's items, 0 to 1, whose demand must be known, such as 0.95 (default: a
+        statement is weighed when all items below it are known; the others wait).
+    method
+        closed_form or nuts (default: sampler of the settings).
+    """
+    from sopforecast import terminal_evidence, workflow
+    from sopforecast.progress import progress
+
+    workspace = common.open()
+    with progress() as on_progress:
+        result = workflow.close(
+            workspace, cycle=cycle, as_of=as_of, require=require, method=method,
+            on_progress=on_progress,
+        )  # fmt: skip
+    return say(result, common, terminal_evidence.closed)
+
+
+@app.command(sort_key=9)
+def replay(
+    *,
+    from_: Annotated[str, Parameter(name="--from")],
+    to: str,
+    common: Common = Common(),  # noqa: B008 - frozen
+) -> int:
+    """Run and close past cycles in order, each from what was known by its cut-off.
+
+    What stands is not computed again: an interrupted replay goes on where it stopped.
+
+    Parameters
+    ----------
+    from_
+        First cycle, YYYY-MM.
+    to
+        Last cycle, YYYY-MM.
+    """
+    from sopforecast import terminal_evidence, workflow
+    from sopforecast.progress import progress
+
+    workspace = common.open()
+    with progress() as on_progress:
+        result = workflow.replay(workspace, from_, to, on_progress=on_progress)
+    return say(result, common, terminal_evidence.replayed)

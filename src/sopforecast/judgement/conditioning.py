@@ -1,0 +1,279 @@
+"""Draws that believe what people said: each group of statements moves its own cells, and no others.
+
+For every group (``groups``) the update says where the mean of each atom goes and how wide it is
+afterwards (``evidence``). The draws of the atoms' sums follow first (``transport``), then every
+draw's change is spread over the cells of the atom (``spread``), so that sums hold in every draw,
+nothing is negative and steps are kept. Deals (probability below 1) come on top: they happen whole
+in their share of the draws. ``reason`` level carries a change into later months by the draws' own
+dependence; nothing else leaves the stated months.
+
+Axes: ``S`` draws, ``b`` items that somebody spoke of, ``H`` months, ``K`` statements, ``C`` cells
+and ``A`` atoms of a group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from sopforecast.core.draws import series_rng
+from sopforecast.judgement.evidence import Update, evidence_of, update_atoms
+from sopforecast.judgement.groups import Group, group_scalars
+from sopforecast.judgement.habits import cell_moments
+from sopforecast.judgement.spread import move_sum
+from sopforecast.judgement.transport import transport
+
+LEVEL = "level"
+MOST_CARRIED = 1.2
+_OWN_SHARE_FROM = 0.1
+
+
+@dataclass(frozen=True)
+class Said:
+    """Statements over some items: rows of ``Statements`` and the cells of each.
+
+    ``members`` are positions in the items of the draws at hand, ``months`` count from 0.
+    """
+
+    frame: pl.DataFrame
+    members: tuple[np.ndarray, ...]
+    months: tuple[np.ndarray, ...]
+
+    def take(self, rows: np.ndarray) -> Said:
+        """Some of the statements, in the order of ``rows``."""
+        return Said(
+            self.frame[rows],
+            tuple(self.members[k] for k in rows),
+            tuple(self.months[k] for k in rows),
+        )
+
+
+@dataclass(frozen=True)
+class Moves:
+    """What statements did to the mean of some cells.
+
+    Attributes
+    ----------
+    statements : ndarray of int (K,)
+        Rows of ``Said.frame``.
+    items, months : ndarray of int (C,)
+    parts : ndarray (C, K)
+        What each statement adds to the mean of each cell, before whole numbers and zero.
+    """
+
+    statements: np.ndarray
+    items: np.ndarray
+    months: np.ndarray
+    parts: np.ndarray
+
+
+def condition(
+    draws: np.ndarray, said: Said, *, steps: np.ndarray, seed: int
+) -> tuple[list[Moves], np.ndarray]:
+    """Fold statements into draws, in place.
+
+    Parameters
+    ----------
+    draws : ndarray, shape (S, b, H)
+        Statistical draws, non-negative multiples of the items' steps; changed in place.
+    said : Said
+        ``evidence`` statements only.
+    steps : ndarray, shape (b,)
+    seed : int
+        Of the run; randomness belongs to a group by the ids of its statements.
+
+    Returns
+    -------
+    moves : list of Moves
+        One a group, and one for every ``level`` statement that reaches later months.
+    weights : ndarray, shape (K,)
+        With which each statement counted on its own, its stated range considered.
+    """
+    _, items, horizon = draws.shape
+    groups = group_scalars(said.members, said.months, items=items, horizon=horizon)
+    free = np.ones((items, horizon), dtype=bool)
+    for group in groups:
+        free[group.items, group.months] = False
+    weights = np.zeros(len(said.members))
+    moves = []
+    for group in groups:
+        moves += _condition_group(draws, said, group, steps, weights, free, seed)
+    return moves, weights
+
+
+def _condition_group(
+    draws: np.ndarray,
+    said: Said,
+    group: Group,
+    steps: np.ndarray,
+    weights: np.ndarray,
+    free: np.ndarray,
+    seed: int,
+) -> list[Moves]:
+    own = said.take(group.scalars)
+    named = own.frame.select(pl.format("{} {}", "override_id", "ds_from")).to_series().to_list()
+    rng = series_rng(seed, "judgement", *named)
+    cells = draws[:, group.items, group.months]
+    mean, variance = cell_moments(cells)
+    sums = np.add.reduceat(cells, group.starts[:-1], axis=1)
+    before = sums.copy() if LEVEL in own.frame["reason"] else sums
+    cell_steps = steps[group.items]
+    is_deal = (own.frame["probability"] < 1).to_numpy()
+    moves = np.zeros((sums.shape[1], len(group.scalars)))
+    target = sums
+    if not is_deal.all():
+        line = np.flatnonzero(~is_deal)
+        update = update_atoms(
+            evidence_of(own.frame[line]), group.covers[line], sums.var(axis=0, ddof=1)
+        )
+        weights[group.scalars[line]] = update.weight
+        moves[:, line] = update.moves
+        target = _new_sums(sums, update, _steps_of_atoms(group, cell_steps), rng)
+    if is_deal.any():
+        target = target.copy() if target is sums else target
+        for k in np.flatnonzero(is_deal).tolist():
+            weight = float(np.clip(own.frame["weight"][k], 0.0, None))
+            weights[group.scalars[k]] = weight
+            moves[:, k] = _strike_deal(target, own.frame.row(k, named=True), group.covers[k], seed)
+    for a, (start, end) in enumerate(zip(group.starts[:-1], group.starts[1:], strict=True)):
+        part = cells[:, start:end]
+        move_sum(
+            part,
+            target[:, a] - sums[:, a],
+            steps=cell_steps[start:end],
+            rng=rng,
+            mean=mean[start:end],
+            variance=variance[start:end],
+            out=part,
+        )
+    draws[:, group.items, group.months] = cells
+    shares = _shares_of_cells(group, cells.mean(axis=0) - mean, mean, variance, moves)
+    atom = np.repeat(np.arange(len(group.starts) - 1), np.diff(group.starts))
+    found = [Moves(group.scalars, group.items, group.months, moves[atom] * shares[:, None])]
+    if before is not sums:
+        after = np.add.reduceat(cells, group.starts[:-1], axis=1)
+        found += _carry_level(draws, own, group, after - before, before, steps, rng, free, moves)
+    return found
+
+
+def _new_sums(
+    sums: np.ndarray, update: Update, steps: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """Draws (S, A) of the atoms' sums after the update: dependence from the draws, then margins."""
+    from scipy.stats import norm, t
+
+    mean = sums.mean(axis=0)
+    goal = mean + update.moves.sum(axis=1)
+    wider = float(t.ppf(0.9, update.tail) / norm.ppf(0.9))  # the 80% range of a t of this scale
+    sd = wider * np.sqrt(np.maximum(np.diag(update.covariance), 0.0))
+    turned = sums
+    if sums.shape[1] > 1:
+        seen = sums.std(axis=0)
+        scaled = (sums - mean) / np.where(seen > 0, seen, 1.0)
+        values, vectors = np.linalg.eigh(update.covariance)
+        turned = scaled @ (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
+    columns = [
+        transport(turned[:, a], mean=float(goal[a]), sd=float(sd[a]), step=float(steps[a]), rng=rng)
+        for a in range(sums.shape[1])
+    ]
+    return np.stack(columns, axis=1)
+
+
+def _strike_deal(
+    target: np.ndarray, deal: dict[str, object], covered: np.ndarray, seed: int
+) -> np.ndarray:
+    """Add a deal to its share of the draws, in place; returns what it adds to each atom's mean.
+
+    Its record changes how often it comes, never how large it is: two humps stay two humps. Deals
+    of one event come together.
+    """
+    draws = len(target)
+    chance = min(1.0, float(deal["weight"]) * float(deal["probability"]))  # type: ignore[arg-type]
+    named = series_rng(seed, "deal", str(deal["event_id"] or deal["override_id"]))
+    happens = named.permutation(draws) < round(chance * draws)
+    mean = target.mean(axis=0) * covered
+    share = mean / mean.sum() if mean.sum() > 0 else covered / covered.sum()
+    change = float(deal["adjustment"]) * share  # type: ignore[arg-type]
+    target[happens] += change
+    return change * happens.mean()
+
+
+def _steps_of_atoms(group: Group, steps: np.ndarray) -> np.ndarray:
+    """Finest step (A,): what an atom's sum is a multiple of."""
+    return np.minimum.reduceat(steps, group.starts[:-1])
+
+
+def _shares_of_cells(
+    group: Group, change: np.ndarray, mean: np.ndarray, variance: np.ndarray, moves: np.ndarray
+) -> np.ndarray:
+    """Share (C,) of each cell in its atom's move: as it came out; by variance if little moved."""
+    first, lengths = group.starts[:-1], np.diff(group.starts)
+    moved = np.add.reduceat(change, first)
+    enough = np.abs(moved) > _OWN_SHARE_FROM * np.abs(moves).sum(axis=1)
+    usual = np.where(np.add.reduceat(variance, first).repeat(lengths) > 0, variance, mean)
+    total = np.add.reduceat(usual, first)
+    even = usual / np.where(total > 0, total, 1.0).repeat(lengths)
+    even = np.where((total > 0).repeat(lengths), even, 1.0 / lengths.repeat(lengths))
+    seen = change / np.where(enough, moved, 1.0).repeat(lengths)
+    return np.where(enough.repeat(lengths), seen, even)
+
+
+def _carry_level(
+    draws: np.ndarray,
+    own: Said,
+    group: Group,
+    change: np.ndarray,
+    before: np.ndarray,
+    steps: np.ndarray,
+    rng: np.random.Generator,
+    free: np.ndarray,
+    moves: np.ndarray,
+) -> list[Moves]:
+    """Let ``level`` statements move later months of their node, where nobody spoke."""
+    found: list[Moves] = []
+    for k in _last_levels(own):
+        covered, members = group.covers[k], own.members[k]
+        length = len(own.months[k])
+        past, moved = before[:, covered].sum(axis=1), change[:, covered].sum(axis=1) / length
+        for month in range(int(own.months[k].max()) + 1, draws.shape[2]):
+            open_items = members[free[members, month]]
+            if open_items.size == 0:
+                continue
+            free[open_items, month] = False
+            cells = draws[:, open_items, month]
+            mean, variance = cell_moments(cells)
+            slope = _slope(cells.sum(axis=1), past / length)
+            step = float(steps[open_items].min())
+            goal = np.rint(slope * moved / step) * step
+            move_sum(cells, goal, steps=steps[open_items], rng=rng, mean=mean, variance=variance,
+                     out=cells)  # fmt: skip
+            draws[:, open_items, month] = cells
+            shift = cells.mean(axis=0) - mean
+            told = moves[covered].sum(axis=0)
+            share = told / told.sum() if told.sum() != 0 else np.zeros(len(told))
+            parts = shift[:, None] * share
+            found.append(Moves(group.scalars, open_items, np.full(len(open_items), month), parts))
+    return found
+
+
+def _last_levels(own: Said) -> Sequence[int]:
+    """The last scalar of each node that a ``level`` statement speaks of."""
+    last: dict[bytes, int] = {}
+    for k, reason in enumerate(own.frame["reason"]):
+        if reason == LEVEL:
+            key = own.members[k].tobytes()
+            if key not in last or own.months[k].max() > own.months[last[key]].max():
+                last[key] = k
+    return list(last.values())
+
+
+def _slope(later: np.ndarray, stated: np.ndarray) -> float:
+    """How much a later month moves with the stated ones in the statistical draws."""
+    variance = float(stated.var())
+    if variance == 0:
+        return 1.0
+    both = float(((later - later.mean()) * (stated - stated.mean())).mean())
+    return min(max(both / variance, 0.0), MOST_CARRIED)

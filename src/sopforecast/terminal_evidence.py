@@ -1,0 +1,148 @@
+"""What is said of judgement: the overrides of a run, what they moved, what closed months taught.
+
+Neutral throughout: what was stated, what came, what it counts for; never who was wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sopforecast.review import wording
+
+Result = Mapping[str, Any]
+
+MOST_LINES = 5
+GROUPS = (
+    ("new", "New"),
+    ("carried", "Carried over"),
+    ("changed", "Changed"),
+    ("expired", "Ended"),
+    ("in_history", "Already in the history?"),
+    ("waiting", "Waiting for the horizon"),
+)
+MEANING = (
+    "weight: the share of a stated change that came true, with its 80% range; shift and spread in "
+    "multiples of the forecast's own error."
+)
+
+
+def overrides_of_run(result: Result) -> list[str]:
+    """Lines of ``run``: which overrides live, what each source moved, what moved most."""
+    lines: list[str] = []
+    for key, title in GROUPS:
+        said = result["overrides"][key]
+        if said:
+            lines.append(f"{title}: {_count(len(said), 'override')}")
+            lines += [f"  {sentence}" for sentence in said[:MOST_LINES]]
+            if len(said) > MOST_LINES:
+                lines.append(f"  and {len(said) - MOST_LINES} more")
+    if result["moved"]:
+        lines.append(f"Moved the plan: {'; '.join(_moved(row) for row in result['moved'])}")
+    lines += [f"  {sentence}" for sentence in result["sentences"]]
+    return ["", "Overrides", *lines, ""] if lines else []
+
+
+def closed(result: Result) -> str:
+    """``close``."""
+    if result["fit_id"] is None:
+        return "\n".join([f"{result['cycle']}: {note}" for note in result["notes"]])
+    fresh, waiting = result["fresh"], result["waiting"]
+    state = "was closed from the same inputs before" if result["stands"] else "is closed"
+    lines = [
+        f"{result['cycle']} {state}: {_count(fresh, 'statement')} of this month, "
+        f"{result['scored']:,} in all, of {_count(result['opinions'], 'override')}",
+    ]
+    if waiting:
+        have = "waits" if waiting == 1 else "wait"
+        lines.append(f"{_count(waiting, 'statement')} {have}: not every item below is known yet")
+    lines += ["", *learned(result["learned"], min_closed=result["min_closed"])]
+    lines += [f"Note: {note}" for note in result["notes"]]
+    lines.append(f"Fit {result['fit_id']} ({result['method']}), known by {result['known_at']} UTC")
+    return "\n".join(lines)
+
+
+def learned(rows: Sequence[Result], *, min_closed: int) -> list[str]:
+    """A table: source, owner, direction, n, weight and its range, shift, spread."""
+    if not rows:
+        return ["Nothing learned yet."]
+    heads = ("source", "owner", "direction", "n", "weight", "80% range", "shift", "spread")
+    table = [heads, *(_learned_row(row) for row in rows)]
+    widths = [max(len(row[column]) for row in table) for column in range(len(heads))]
+    lines = [
+        "  ".join(
+            text.ljust(width) if column < 3 else text.rjust(width)
+            for column, (text, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in table
+    ]
+    lines.append(MEANING)
+    if any(row["prior_only"] for row in rows):
+        lines.append(
+            f"prior only: the source has fewer than {min_closed} closed overrides; until then "
+            "everybody counts the same."
+        )
+    return lines
+
+
+def replayed(result: Result) -> str:
+    """``replay``."""
+    lines = []
+    for row in result["cycles"]:
+        state = "stands" if row["stands"] else "made"
+        said = f"run {row['run_id']} {state}, {_count(row['overrides'], 'override')}"
+        if not row["is_closed"]:
+            end = "not over yet"
+        elif row["fit_id"] is None:
+            end = "nothing to close"
+        else:
+            end = f"closed: {_count(row['fresh'], 'statement')}, {row['scored']:,} in all"
+        lines.append(f"{row['cycle']}  {said}; {end}")
+    if result["closed"]:
+        last = result["closed"]
+        lines += ["", f"Learned up to {last['cycle']}"]
+        lines += learned(last["learned"], min_closed=last["min_closed"])
+    return "\n".join(lines)
+
+
+def judged(result: Result) -> list[str]:
+    """Lines of ``status``: overrides that live, the last close."""
+    lines = []
+    overrides, close = result["overrides"], result["closed"]
+    if overrides["total"]:
+        cycle = f" in cycle {overrides['cycle']}" if overrides["cycle"] else ""
+        lines.append(
+            f"Overrides: {overrides['living']:,} living{cycle}, {overrides['total']:,} in all"
+        )
+    if close:
+        lines.append(
+            f"Closed up to {close['cycle']}: fit {close['fit_id']} ({close['method']}), "
+            f"{_count(close['scored'], 'statement')} of {_count(close['opinions'], 'override')}, "
+            f"known by {close['known_at']}"
+        )
+    return lines
+
+
+def _moved(row: Result) -> str:
+    name = str(row["step"]).removeprefix("source:")
+    change = wording.number(abs(row["change"]))
+    sign = wording.MINUS if row["change"] < 0 else "+"
+    return f"{name} {sign}{change} over {_count(row['months'], 'month')}"
+
+
+def _learned_row(row: Result) -> tuple[str, ...]:
+    who = (row["source"], row["owner"], row["direction"], f"{row['n']:,}")
+    if row["prior_only"]:
+        return (*who, "prior only", "", "", "")
+    numbers = (
+        f"{row['weight']:.2f}",
+        f"{row['low']:.2f} to {row['high']:.2f}",
+        f"{row['shift']:+.2f}",
+        f"{row['spread']:.2f}",
+    )
+    return (*who, *numbers)
+
+
+def _count(number: int, noun: str) -> str:
+    """``1 month``, ``1,200 months``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

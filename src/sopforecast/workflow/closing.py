@@ -1,0 +1,103 @@
+"""What a close reads, as it was known by a moment, and whether that is enough to close a month."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from functools import cached_property
+
+import polars as pl
+
+from sopforecast.core.months import add_months, cutoff, month_name
+from sopforecast.errors import NotNow
+from sopforecast.planning_store.counting import counting_runs
+from sopforecast.planning_store.frames import hash_rows
+from sopforecast.planning_store.inputs import admitted, input_hash
+from sopforecast.planning_store.runs import read_components, read_statements
+from sopforecast.planning_store.store import Store
+from sopforecast.settings import Settings
+from sopforecast.workflow.recording import digest
+
+NAMED_ITEMS = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Closing:
+    """What a close reads, as it was known by a moment.
+
+    ``history`` are complete months up to the one closed; ``statements`` those of the runs that
+    count, of that cycle and earlier ones; ``run_id`` is the newest of these runs.
+    """
+
+    month: date
+    known_by: datetime
+    history: pl.DataFrame
+    items: pl.DataFrame
+    statements: pl.DataFrame
+    run_id: str | None
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of what the rows say."""
+        rows = input_hash({"history": self.history, "items": self.items})
+        return digest(month_name(self.month), rows, hash_rows(self.statements))
+
+    @property
+    def over(self) -> pl.DataFrame:
+        """Opinions whose last month is over: stated once, in the cycle they were entered."""
+        is_opinion = pl.col("entered_cycle") == pl.col("cycle")
+        return self.statements.filter(is_opinion, pl.col("ds_to") <= self.month)
+
+
+def read_closing(store: Store, month: date, known_by: datetime) -> Closing:
+    """What a close of this month may read, as it was known by a moment."""
+    history = admitted(store, "history", known_by=known_by)
+    counting = counting_runs(store, known_by=known_by)
+    runs = [run_id for cycle, run_id in counting.items() if cycle <= month]
+    return Closing(
+        month=month,
+        known_by=known_by,
+        history=history.filter(~pl.col("partial") & (pl.col("ds") <= month)),
+        items=admitted(store, "items", known_by=known_by),
+        statements=read_statements(store, runs),
+        run_id=runs[-1] if runs else None,
+    )
+
+
+def read_in_time(
+    store: Store, month: date, moment: datetime, now: datetime, *, cutoff_day: int
+) -> tuple[Closing, datetime]:
+    """What is read, and from when what follows from it may be read.
+
+    That is the cut-off of the next cycle when all of it was known by then: a month closed late is
+    as good as one closed in time. Otherwise it is now.
+    """
+    read = read_closing(store, month, moment)
+    due = cutoff(add_months(month, 1), cutoff_day=cutoff_day)
+    if due < moment and read_closing(store, month, due).digest == read.digest:
+        return read, due
+    return read, min(moment, now)
+
+
+def refuse_incomplete(store: Store, read: Closing, settings: Settings, *, require: float) -> None:
+    """NotNow when history does not reach the month, or too few of its items are known."""
+    last, name = read.history["ds"].max(), month_name(read.month)
+    if not isinstance(last, date) or last < read.month:
+        ends = f"ends in {month_name(last)}" if isinstance(last, date) else "is empty"
+        raise NotNow(
+            f"{name} cannot be closed: by {read.known_by:%Y-%m-%d} complete history {ends}. Load "
+            f"history through {name} and close again"
+        )
+    if require == 0.0 or read.run_id is None or settings.history.missing == "zero":
+        return
+    expected = read_components(store, read.run_id).filter(pl.col("kind") != "zero")["unique_id"]
+    known = read.history.filter(pl.col("ds") == read.month, pl.col("y").is_not_null())
+    missing = expected.filter(~expected.is_in(known["unique_id"].to_list()))
+    share = 1.0 - len(missing) / max(len(expected), 1)
+    if share < require:
+        more = ", ..." if len(missing) > NAMED_ITEMS else ""
+        raise NotNow(
+            f"{name} is not closed: the demand of {share:.1%} of its {len(expected):,} items is "
+            f"known and --require asks for {require:.1%}; missing: "
+            f"{', '.join(missing.head(NAMED_ITEMS))}{more}. Load them, or close with less"
+        )

@@ -1,0 +1,110 @@
+"""What a cycle may use of judgement, as of its cut-off: overrides, their record, what they stated.
+
+Everything here is read as it was known by a moment, so that a past cycle run again sees what it
+would have seen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime
+
+import polars as pl
+
+from sopforecast.core.months import add_months, month_name
+from sopforecast.planning_store.counting import counting_runs
+from sopforecast.planning_store.frames import hash_rows
+from sopforecast.planning_store.learned import newest_close, read_credibility
+from sopforecast.planning_store.runs import read_statements
+from sopforecast.planning_store.store import Store
+from sopforecast.workflow.admission import Admitted
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What is known of those who speak in a cycle; empty when nobody does.
+
+    Attributes
+    ----------
+    fit_id : str or None
+        The fit of the day: of the newest month closed before the cycle and known by its cut-off.
+    credibility : pl.DataFrame or None
+        Its rows.
+    entered : pl.DataFrame or None
+        ``Statements`` of the runs that count: of overrides that still live, in the cycle they were
+        entered, and all of the cycle before.
+    """
+
+    fit_id: str | None = None
+    credibility: pl.DataFrame | None = None
+    entered: pl.DataFrame | None = None
+
+    @property
+    def hashed(self) -> tuple[str, ...]:
+        """What of it can change a number of a run; nothing when nobody speaks."""
+        if self.entered is None:
+            return ()
+        return (self.fit_id or "prior only", hash_rows(self.entered))
+
+
+NO_EVIDENCE = Evidence()
+
+
+def gather_evidence(store: Store, inputs: Admitted) -> Evidence:
+    """The fit of the day and what was stated before, for a cycle in which somebody speaks."""
+    if inputs.overrides.is_empty():
+        return NO_EVIDENCE
+    close = newest_close(store, before=inputs.cycle, known_by=inputs.known_by)
+    counting = counting_runs(store, known_by=inputs.known_by)
+    return Evidence(
+        fit_id=None if close is None else close["fit_id"],
+        credibility=None if close is None else read_credibility(store, close["fit_id"]),
+        entered=_entered(store, inputs.overrides, inputs.cycle, counting),
+    )
+
+
+def living(overrides: pl.DataFrame, cycle: date) -> pl.DataFrame:
+    """Overrides that count in a cycle: active, entered by then, not past and not expired."""
+    return overrides.filter(
+        pl.col("status") == "active",
+        pl.col("entered_cycle") <= cycle,
+        pl.col("ds_to") >= cycle,
+        (pl.col("expires_cycle") > cycle).fill_null(True),
+    )
+
+
+def not_closed(store: Store, *, before: date, known_by: datetime) -> list[date]:
+    """Months that are over, about which somebody had spoken, and which nobody has closed."""
+    closed = newest_close(store, before=before, known_by=known_by)
+    counting = counting_runs(store, known_by=known_by)
+    runs = [run_id for cycle, run_id in counting.items() if cycle < before]
+    said = read_statements(store, runs).filter(
+        pl.col("entered_cycle") == pl.col("cycle"), pl.col("ds_to") < before
+    )
+    if closed is not None:
+        said = said.filter(pl.col("ds_to") > closed["closed"])
+    return sorted(set(said["ds_to"]))
+
+
+def not_closed_sentence(months: list[date]) -> str:
+    """What to do about months that are not closed."""
+    names = [month_name(month) for month in months]
+    are = f"{names[0]} is" if len(names) == 1 else f"{len(names)} months up to {names[-1]} are"
+    return (
+        f"{are} over and not closed, so what was said about them has taught nothing yet: "
+        f"sopforecast close --cycle {names[-1]}"
+    )
+
+
+def _entered(
+    store: Store, overrides: pl.DataFrame, cycle: date, counting: dict[date, str]
+) -> pl.DataFrame:
+    previous = add_months(cycle, -1)
+    alive = living(overrides, cycle)
+    cycles = {month for month in alive["entered_cycle"] if month < cycle} | {previous}
+    runs = [run_id for month, run_id in counting.items() if month in cycles]
+    at_entry = pl.col("entered_cycle") == pl.col("cycle")
+    still_lives = pl.col("override_id").is_in(alive["override_id"].to_list())
+    return read_statements(store, runs).filter(
+        (pl.col("cycle") == previous) | (at_entry & still_lives)
+    )
