@@ -40,7 +40,7 @@ def recovery(seed: int, *, cycles: int = CYCLES, at: tuple[int, ...] = AT) -> pl
         said, truth = cycle_of(company, rng)
         closed.append(_observations(said, truth, cycle))
         if cycle + 1 in at:
-            fitted = fit_credibility(
+            fitted, _ = fit_credibility(
                 _aged(closed), closed=FIRST, known_at=datetime(2020, 2, 1), half_life=None
             )
             rows += [(seed, cycle + 1, *hit) for hit in _hits(company, fitted)]
@@ -97,10 +97,21 @@ def walk(
         base, sd, draws = _statistical(rng)
         rows += _scored(cycle, said, truth, base, sd, draws, credibility, seed)
         closed.append(_observations(said, truth, cycle))
-        credibility = fit_credibility(
+        credibility, _ = fit_credibility(
             _aged(closed), closed=add_months(FIRST, cycle), known_at=datetime(2020, 2, 1)
         )
-    columns = ["cycle", "consensus", "statistical", "raw", "half", "inside", "mean", "people", "truth", "sd"]
+    columns = [
+        "cycle",
+        "consensus",
+        "statistical",
+        "raw",
+        "half",
+        "inside",
+        "mean",
+        "people",
+        "truth",
+        "sd",
+    ]
     frame = pl.DataFrame(rows, schema=columns, orient="row")
     return frame.with_columns(seed=pl.lit(seed))
 
@@ -144,7 +155,17 @@ def _scored(
         scores = (_crps(part, actual) / sd[cell, month] for part in (
             after, before, before + adjustment, before + adjustment / 2))  # fmt: skip
         shift = (after.mean() - before.mean()) / sd[cell, month]
-        rows.append((cycle, *scores, bool(low <= actual <= high), shift, people, truth[cell, month], after.std()/sd[cell, month]))
+        rows.append(
+            (
+                cycle,
+                *scores,
+                bool(low <= actual <= high),
+                shift,
+                people,
+                truth[cell, month],
+                after.std() / sd[cell, month],
+            )
+        )
     return rows
 
 

@@ -1,4 +1,6 @@
-"""One month, in reading order: check, cleanse, segment, forecast, reconcile, draw, view.
+"""One month, in reading order: check, cleanse, segment, forecast, reconcile, draw, judge, view.
+
+And its close: what was said of months that are over, and what that says of who said it.
 
 The table of contents of the engine. Pure functions over frames: reading and writing the planning
 store happens above.
@@ -6,37 +8,43 @@ store happens above.
 
 from __future__ import annotations
 
-import os
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from datetime import date
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
 
 import numpy as np
 import polars as pl
 
 from sopforecast.baseline.checks import Result, run_checks
-from sopforecast.baseline.cleanse import cleanse
+from sopforecast.baseline.cleanse import cleanse, scored_demand
 from sopforecast.baseline.components import (
     components_frame,
     residual_paths_frame,
     weights_frame,
 )
 from sopforecast.baseline.forecast import Baseline, forecast_baseline
-from sopforecast.baseline.lifecycle import months_without_demand
+from sopforecast.baseline.lifecycle import no_demand_when_closed
 from sopforecast.baseline.models import refuse_unknown_models
 from sopforecast.baseline.panel import item_panel, node_panel, since_launch
 from sopforecast.baseline.record import backtest_by_lead
 from sopforecast.baseline.segment import segment
-from sopforecast.baseline.views import history_frame, naive_frame, statistical_frame
-from sopforecast.core.executor import Executor, open_executor
+from sopforecast.baseline.simulate import draw_items
+from sopforecast.baseline.views import (
+    draw_views,
+    history_frame,
+    naive_frame,
+    statistical_frame,
+)
+from sopforecast.core.executor import executor_for
 from sopforecast.core.hierarchy import Hierarchy, build_hierarchy
 from sopforecast.core.months import add_months
+from sopforecast.core.stopwatch import Stopwatch
 from sopforecast.errors import RequestError
+from sopforecast.judgement.consensus import Known, judge, nobody_spoke
+from sopforecast.judgement.credibility import Method, fit_credibility
+from sopforecast.judgement.observations import observe
+from sopforecast.judgement.stages import statistical_stage
 from sopforecast.settings import Settings
-
-ITEMS_WORTH_A_POOL = 400  # below, starting worker processes takes longer than it saves
 
 Progress = Callable[[str, float], None]
 
@@ -48,7 +56,8 @@ class CycleResult:
     Attributes
     ----------
     forecasts : pl.DataFrame
-        Stages naive and statistical, every node.
+        Stages naive and statistical, every node; where somebody spoke also ``source:<name>`` (the
+        nodes it moved), consensus and, with fixed statements, approved.
     components, residual_paths, weights : pl.DataFrame
         Enough to rebuild the draws (``baseline.components``).
     hierarchy : Hierarchy
@@ -61,6 +70,10 @@ class CycleResult:
         unique_id, ds, y of every node as scored.
     backtest : pl.DataFrame
         lead, wmape, bias_percent, coverage80 of the items at past origins.
+    statements, bridge : pl.DataFrame
+        What the overrides said and what it moved; no rows where nobody spoke.
+    told : dict of str to tuple of str
+        new, carried, changed, expired, in_history, waiting: a sentence an override.
     """
 
     forecasts: pl.DataFrame
@@ -73,6 +86,27 @@ class CycleResult:
     seconds: dict[str, float]
     history_nodes: pl.DataFrame
     backtest: pl.DataFrame
+    statements: pl.DataFrame
+    bridge: pl.DataFrame
+    told: dict[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, eq=False)
+class CloseResult:
+    """What a closed month taught.
+
+    Attributes
+    ----------
+    observations : pl.DataFrame
+        ``Observations``: every statement whose months are over.
+    credibility : pl.DataFrame
+        ``Credibility`` without ``fit_id``; no rows when nothing has closed yet.
+    notes : tuple of str
+    """
+
+    observations: pl.DataFrame
+    credibility: pl.DataFrame
+    notes: tuple[str, ...]
 
 
 def run_cycle(
@@ -81,6 +115,10 @@ def run_cycle(
     *,
     cycle: date,
     settings: Settings,
+    overrides: pl.DataFrame | None = None,
+    prices: pl.DataFrame | None = None,
+    credibility: pl.DataFrame | None = None,
+    entered: pl.DataFrame | None = None,
     on_progress: Progress | None = None,
 ) -> CycleResult:
     """Forecast one cycle from the rows known by its cut-off.
@@ -94,6 +132,12 @@ def run_cycle(
     cycle : date
         First forecast month.
     settings : Settings
+    overrides, prices : pl.DataFrame, optional
+        ``Overrides`` with ``known_at``, one row an id, and ``Prices``.
+    credibility : pl.DataFrame, optional
+        ``Credibility`` of one fit; without it everybody has the prior.
+    entered : pl.DataFrame, optional
+        ``Statements`` of the runs in which living overrides were entered.
     on_progress : callable, optional
         Told the stage and the share of it that is done.
 
@@ -106,7 +150,7 @@ def run_cycle(
         When an item has no place in a declared level.
     """
     refuse_unknown_models(settings.advanced.models)
-    clock = _Clock(on_progress)
+    clock = Stopwatch(on_progress)
     last_month = add_months(cycle, -1)
     with clock.stage("check"):
         checks = run_checks(
@@ -127,7 +171,10 @@ def run_cycle(
         launched = since_launch(cleansed, segments)
         panel = node_panel(item_panel(launched, hierarchy.items, last_month=last_month), hierarchy)
         by_item = dict(segments.select("unique_id", "segment").iter_rows())
-    with _executor(settings, len(hierarchy.items)) as executor:
+    advanced = settings.advanced
+    with executor_for(
+        len(hierarchy.items), workers=advanced.workers, chunk_size=advanced.chunk_size
+    ) as executor:
         with clock.stage("forecast"):
             baseline = forecast_baseline(
                 panel,
@@ -139,61 +186,108 @@ def run_cycle(
                 extra_models=settings.advanced.models,
                 on_progress=clock.tell,
             )
-        baseline, ended = _end_of_life(baseline, items, cycle, settings.horizon)
+        baseline, ended = no_demand_when_closed(
+            baseline, items, cycle=cycle, horizon=settings.horizon
+        )
         with clock.stage("draw"):
-            statistical = statistical_frame(
+            drawn = draw_views(
                 baseline,
                 hierarchy,
-                cycle=cycle,
                 seed=settings.seed,
                 draws=settings.advanced.draws,
                 executor=executor,
                 on_share=lambda share: clock.tell("draw", share),
             )
+    statistical = statistical_frame(drawn, baseline, hierarchy, cycle=cycle)
+    judged = nobody_spoke(statistical)
+    if overrides is not None and overrides.height:
+        with clock.stage("judge"):
+            known = Known(scored_demand(cleansed), prices, credibility, entered)
+            stage = statistical_stage(statistical, drawn.sums, hierarchy, steps=_steps(baseline))
+            judged = judge(
+                overrides,
+                hierarchy,
+                stage,
+                _drawing(baseline, settings),
+                cycle=cycle,
+                seed=settings.seed,
+                min_closed=settings.advanced.min_closed,
+                known=known,
+            )
     with clock.stage("view"):
         naive = naive_frame(baseline, hierarchy, cycle=cycle)
         result = CycleResult(
-            forecasts=pl.concat([naive, statistical]),
+            forecasts=pl.concat([naive, statistical, judged.forecasts]),
             components=components_frame(baseline),
             residual_paths=residual_paths_frame(baseline),
             weights=weights_frame(baseline),
             hierarchy=hierarchy,
             checks=tuple(checks),
-            notes=(*baseline.notes, *ended),
+            notes=(*baseline.notes, *ended, *judged.notes),
             seconds=clock.seconds,
             history_nodes=history_frame(panel),
             backtest=backtest_by_lead(baseline, len(hierarchy.aggregates)),
+            statements=judged.statements,
+            bridge=judged.bridge,
+            told=judged.told,
         )
     return result
 
 
-class _Clock:
-    """Seconds by stage, and progress passed on."""
+def close_cycle(
+    statements: pl.DataFrame,
+    history: pl.DataFrame,
+    items: pl.DataFrame | None = None,
+    *,
+    closed: date,
+    known_at: datetime,
+    settings: Settings,
+    method: Method = "closed_form",
+    last_good: pl.DataFrame | None = None,
+) -> CloseResult:
+    """Join the statements of past runs to what came, and learn what their authors are worth.
 
-    def __init__(self, on_progress: Progress | None) -> None:
-        self.seconds: dict[str, float] = {}
-        self._on_progress = on_progress
+    Parameters
+    ----------
+    statements : pl.DataFrame
+        ``Statements`` of the runs that count, one run a cycle.
+    history, items : pl.DataFrame
+        As `run_cycle`; what was known by ``known_at``.
+    closed : date
+        The month that is closed; later demand is not read.
+    method
+        ``nuts`` samples; when its draws do not pass their gates, ``last_good`` stays, or else the
+        closed form is taken.
+    last_good : pl.DataFrame, optional
+        ``Credibility`` of the last fit.
+    """
+    cleansed = cleanse(history, missing=settings.history.missing, last_month=closed)
+    hierarchy = _hierarchy(cleansed, items, settings.levels)
+    observations, notes = observe(statements, scored_demand(cleansed), hierarchy, closed=closed)
+    learned, warnings = fit_credibility(
+        observations,
+        closed=closed,
+        known_at=known_at,
+        method=method,
+        seed=settings.seed,
+        last_good=last_good,
+    )
+    return CloseResult(observations, learned, (*notes, *warnings))
 
-    def tell(self, stage: str, done: float) -> None:
-        if self._on_progress:
-            self._on_progress(stage, done)
 
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        started = time.perf_counter()
-        self.tell(name, 0.0)
-        yield
-        self.seconds[name] = time.perf_counter() - started
-        self.tell(name, 1.0)
+def _steps(baseline: Baseline) -> np.ndarray:
+    return np.array([model.step for model in baseline.models])
 
 
-@contextmanager
-def _executor(settings: Settings, items: int) -> Iterator[Executor]:
-    workers = settings.advanced.workers
-    if workers == 0:
-        workers = 1 if items < ITEMS_WORTH_A_POOL else (os.cpu_count() or 1)
-    with open_executor(workers, settings.advanced.chunk_size) as executor:
-        yield executor
+def _drawing(baseline: Baseline, settings: Settings) -> Callable[[np.ndarray], np.ndarray]:
+    """Indexes of items to their statistical draws: the same bytes as in any other chunk."""
+
+    def drawn(items: np.ndarray) -> np.ndarray:
+        models = [baseline.models[i] for i in items]
+        pools, draws = baseline.ranges.pools, settings.advanced.draws
+        return draw_items(models, pools, seed=settings.seed, draws=draws)
+
+    return drawn
 
 
 def _hierarchy(
@@ -203,24 +297,3 @@ def _hierarchy(
     if items is not None and items.height:
         known = known.join(items, on="unique_id", how="left", maintain_order="left")
     return build_hierarchy(known, levels=levels)
-
-
-def _end_of_life(
-    baseline: Baseline, items: pl.DataFrame | None, cycle: date, horizon: int
-) -> tuple[Baseline, tuple[str, ...]]:
-    """No demand after an item's end or before its launch."""
-    names = [model.unique_id for model in baseline.models]
-    closed, reasons = months_without_demand(items, names, cycle=cycle, horizon=horizon)
-    if not closed.any():
-        return baseline, ()
-    models, why = list(baseline.models), list(baseline.reasons)
-    for i in np.flatnonzero(closed.any(axis=1)):
-        centre = np.where(closed[i], 0.0, models[i].centre)
-        spread = np.where(closed[i], 0.0, models[i].spread)
-        kind = "zero" if closed[i].all() else models[i].kind
-        models[i] = replace(models[i], centre=centre, spread=spread, kind=kind)
-        why[i] = "; ".join(filter(None, [reasons[i], why[i]]))
-    count = int(closed.any(axis=1).sum())
-    items_have = "1 item has" if count == 1 else f"{count:,} items have"
-    note = f"{items_have} months before a launch or after an end: zero there"
-    return replace(baseline, models=tuple(models), reasons=tuple(why)), (note,)

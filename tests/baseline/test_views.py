@@ -11,7 +11,7 @@ import pytest
 from sopforecast.baseline.forecast import forecast_baseline
 from sopforecast.baseline.panel import Panel
 from sopforecast.baseline.simulate import Pools, draw_nodes
-from sopforecast.baseline.views import history_frame, naive_frame, statistical_frame
+from sopforecast.baseline.views import draw_views, history_frame, naive_frame, statistical_frame
 from sopforecast.core.draws import QUANTILES
 from sopforecast.core.executor import Executor
 from sopforecast.core.tables import QUANTILE_COLUMNS, Forecasts
@@ -45,15 +45,15 @@ def baseline(demand, make_panel, hierarchy):
 
 
 def _statistical(baseline, hierarchy, chunk_size=10, told=None):
-    return statistical_frame(
+    drawn = draw_views(
         baseline,
         hierarchy,
-        cycle=CYCLE,
         seed=SEED,
         draws=DRAWS,
         executor=Executor(1, chunk_size),
         on_share=(told if told is not None else []).append,
     )
+    return statistical_frame(drawn, baseline, hierarchy, cycle=CYCLE)
 
 
 @pytest.fixture(scope="module")

@@ -132,6 +132,8 @@ def test_a_workbook_is_loaded_whole_or_not_at_all(store: Store) -> None:
     } == {
         "items": 1,
         "history": 3,
+        "overrides": 0,
+        "prices": 0,
     }
 
 

@@ -86,6 +86,9 @@ def test_a_restatement_is_a_new_fit_and_its_undo_brings_the_old_one_back(
         == first["fit_id"]
     )
     load = workflow.status(lived)["loads"][-1]["load_id"]
+    bench.put(lived, "overrides", bench.overrides([JUL]), at=datetime(2026, 8, 5, 1))
+    workflow.run(lived, cycle="2026-07", now=datetime(2026, 8, 5, 2))
+    assert engine.runs[-1]["credibility"]["fit_id"].unique().to_list() == [first["fit_id"]]
     workflow.undo(lived, load)
     third = workflow.close(lived, cycle="2026-06", now=datetime(2026, 8, 6))
     assert (third["fit_id"], third["stands"], len(engine.closes)) == (first["fit_id"], True, 2)

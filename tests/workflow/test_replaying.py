@@ -100,7 +100,9 @@ def test_nothing_known_later_changes_a_byte(company: Any, bench: Any) -> None:
         "overrides",
         bench.overrides([JAN]).with_columns(value=pl.lit(-1.0)),
         at=datetime(2026, 8, 3, 1),
-    )  # fmt: skip - a second version of what January said, known in August
+    )  # a second version of what January said, known in August
+    restated = bench.history(spoiled_from=JAN).filter(pl.col("ds") >= JAN)
+    bench.put(spoiled, "history", restated, at=datetime(2026, 8, 3, 2))  # and of its demand
     for workspace in (plain, spoiled):
         workflow.replay(workspace, "2026-01", "2026-06", now=datetime(2026, 8, 4))
     for name in TABLES:

@@ -88,6 +88,11 @@ def cleanse(history: pl.DataFrame, *, missing: str, last_month: date) -> pl.Data
     )
 
 
+def scored_demand(cleansed: pl.DataFrame) -> pl.DataFrame:
+    """unique_id, ds, y as it is scored: what was sold, one-offs included; null where unknown."""
+    return cleansed.select("unique_id", "ds", y="y_original")
+
+
 def _admitted(history: pl.DataFrame, last_month: date) -> pl.DataFrame:
     """Rows up to ``last_month`` that are not partial, with all columns present and typed."""
     absent = {"unique_id", "ds", "y"} - set(history.columns)

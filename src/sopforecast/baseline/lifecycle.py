@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date
 
 import numpy as np
 import polars as pl
 
+from sopforecast.baseline.forecast import Baseline
 from sopforecast.core.months import months_between
 
 
@@ -55,3 +57,34 @@ def months_without_demand(
             closed[i] |= before
             reasons[i].append(f"no demand before its launch_ds {launch:%Y-%m}")
     return closed, tuple("; ".join(reason) for reason in reasons)
+
+
+def no_demand_when_closed(
+    baseline: Baseline, items: pl.DataFrame | None, *, cycle: date, horizon: int
+) -> tuple[Baseline, tuple[str, ...]]:
+    """No demand after an item's end or before its launch; the baseline and a note if any had such.
+
+    Parameters
+    ----------
+    baseline : Baseline
+    items : pl.DataFrame, optional
+        ``Items``.
+    cycle : date
+        First forecast month.
+    horizon : int
+    """
+    names = [model.unique_id for model in baseline.models]
+    closed, reasons = months_without_demand(items, names, cycle=cycle, horizon=horizon)
+    if not closed.any():
+        return baseline, ()
+    models, why = list(baseline.models), list(baseline.reasons)
+    for i in np.flatnonzero(closed.any(axis=1)):
+        centre = np.where(closed[i], 0.0, models[i].centre)
+        spread = np.where(closed[i], 0.0, models[i].spread)
+        kind = "zero" if closed[i].all() else models[i].kind
+        models[i] = replace(models[i], centre=centre, spread=spread, kind=kind)
+        why[i] = "; ".join(filter(None, [reasons[i], why[i]]))
+    count = int(closed.any(axis=1).sum())
+    items_have = "1 item has" if count == 1 else f"{count:,} items have"
+    note = f"{items_have} months before a launch or after an end: zero there"
+    return replace(baseline, models=tuple(models), reasons=tuple(why)), (note,)

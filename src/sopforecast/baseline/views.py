@@ -8,6 +8,7 @@ come in any size.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import date
 
 import numpy as np
@@ -22,35 +23,44 @@ from sopforecast.core.hierarchy import Hierarchy
 from sopforecast.core.months import add_months, month_range
 
 
-def statistical_frame(
+@dataclass(frozen=True)
+class Drawn:
+    """What is kept of the draws.
+
+    Attributes
+    ----------
+    mean, quantiles : ndarray (B, H), (Q, B, H)
+        Of the items.
+    sums : ndarray (S, A, H)
+        Draws of the aggregates.
+    """
+
+    mean: np.ndarray
+    quantiles: np.ndarray
+    sums: np.ndarray
+
+
+def draw_views(
     baseline: Baseline,
     hierarchy: Hierarchy,
     *,
-    cycle: date,
     seed: int,
     draws: int,
     executor: Executor,
     on_share: Callable[[float], None],
-) -> pl.DataFrame:
-    """Stage ``statistical`` of every node.
+) -> Drawn:
+    """Draw every item once, chunk by chunk.
 
     Parameters
     ----------
     baseline : Baseline
     hierarchy : Hierarchy
         Its items in the order of ``baseline.models``.
-    cycle : date
-        First month ahead.
     seed, draws : int
         Of the run.
     executor : Executor
     on_share : callable
         Told the share of the items that is drawn.
-
-    Returns
-    -------
-    pl.DataFrame
-        ``Forecasts`` without ``run_id``, in the unit of each node.
     """
     done = 0
 
@@ -69,21 +79,27 @@ def statistical_frame(
         executor=executor,
         on_done=on_done,
     )
-    item_mean = np.concatenate([view.mean for view in views])
-    item_quantiles = np.concatenate([view.quantiles for view in views], axis=1)
-    sums = np.zeros((draws, len(hierarchy.aggregates), item_mean.shape[1]))
+    mean = np.concatenate([view.mean for view in views])
+    sums = np.zeros((draws, len(hierarchy.aggregates), mean.shape[1]))
     for view in views:
         sums[:, view.touched] += view.sums
-    of_sums = quantile_view(sums)
+    return Drawn(mean, np.concatenate([view.quantiles for view in views], axis=1), sums)
+
+
+def statistical_frame(
+    drawn: Drawn, baseline: Baseline, hierarchy: Hierarchy, *, cycle: date
+) -> pl.DataFrame:
+    """Stage ``statistical`` of every node: ``Forecasts`` without ``run_id``, in its unit."""
+    of_sums = quantile_view(drawn.sums)
     sum_quantiles = np.stack([of_sums[label] for label, _ in QUANTILES])
     return _forecast_frame(
         "statistical",
         baseline,
         hierarchy,
         cycle,
-        plan_for=item_mean,
-        mean=np.concatenate([sums.sum(axis=0) / draws, item_mean]),
-        quantiles=np.concatenate([sum_quantiles, item_quantiles], axis=1),
+        plan_for=drawn.mean,
+        mean=np.concatenate([drawn.sums.sum(axis=0) / len(drawn.sums), drawn.mean]),
+        quantiles=np.concatenate([sum_quantiles, drawn.quantiles], axis=1),
     )
 
 

@@ -99,9 +99,11 @@ class Statements(dy.Schema):
     Quantities are sums over the node's items and the months ``ds_from`` .. ``ds_to``, in the
     node's unit. ``baseline`` and ``sd`` are of the statistical draws; ``unit_sd`` is ``sd`` with
     its floor, the unit of shift, spread and ``stated_sd``. ``adjustment`` is ``stated - baseline``.
-    ``moved`` is what the statement alone, among all, did to the consensus mean. ``weight`` ..
-    ``common_error`` are the credibility it counted with; ``prior_only`` says that it was not yet
-    earned. ``entered_lead`` is the lead, at entry, of the last month.
+    ``moved`` is what the statement, among all, did to the consensus mean of its own node and
+    months. ``weight`` ..
+    ``tail`` are the credibility it counted with; ``prior_only`` says that it was not yet earned;
+    ``counted`` is the weight with its stated range considered. ``entered_lead`` is the lead, at
+    entry, of the last month.
     """
 
     run_id = dy.String(primary_key=True)
@@ -144,6 +146,7 @@ class Statements(dy.Schema):
     tail = dy.Float64(min_exclusive=2)
     observations = dy.Int64(min=0)
     prior_only = dy.Bool()
+    counted = dy.Float64()
     moved = dy.Float64()
 
 

@@ -25,6 +25,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 Shared = TypeVarTuple("Shared")
 
+ITEMS_WORTH_A_POOL = 400  # below, starting worker processes takes longer than it saves
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _NUMBA_VARIABLE = "NUMBA_NUM_THREADS"
 
@@ -219,3 +220,12 @@ def _one_thread() -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+@contextmanager
+def executor_for(items: int, *, workers: int, chunk_size: int) -> Iterator[Executor]:
+    """Open as many workers as asked for; 0 asks for as many as so many items are worth."""
+    if workers == 0:
+        workers = 1 if items < ITEMS_WORTH_A_POOL else (os.cpu_count() or 1)
+    with open_executor(workers, chunk_size) as executor:
+        yield executor

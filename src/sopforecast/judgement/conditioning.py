@@ -62,12 +62,15 @@ class Moves:
     items, months : ndarray of int (C,)
     parts : ndarray (C, K)
         What each statement adds to the mean of each cell, before whole numbers and zero.
+    own : ndarray (K,)
+        What each adds to the mean of its own node and months.
     """
 
     statements: np.ndarray
     items: np.ndarray
     months: np.ndarray
     parts: np.ndarray
+    own: np.ndarray
 
 
 def condition(
@@ -152,7 +155,9 @@ def _condition_group(
     draws[:, group.items, group.months] = cells
     shares = _shares_of_cells(group, cells.mean(axis=0) - mean, mean, variance, moves)
     atom = np.repeat(np.arange(len(group.starts) - 1), np.diff(group.starts))
-    found = [Moves(group.scalars, group.items, group.months, moves[atom] * shares[:, None])]
+    parts = moves[atom] * shares[:, None]
+    own_moves = np.einsum("ka,ak->k", group.covers.astype(np.float64), moves)
+    found = [Moves(group.scalars, group.items, group.months, parts, own_moves)]
     if before is not sums:
         after = np.add.reduceat(cells, group.starts[:-1], axis=1)
         found += _carry_level(draws, own, group, after - before, before, steps, rng, free, moves)
@@ -255,7 +260,8 @@ def _carry_level(
             told = moves[covered].sum(axis=0)
             share = told / told.sum() if told.sum() != 0 else np.zeros(len(told))
             parts = shift[:, None] * share
-            found.append(Moves(group.scalars, open_items, np.full(len(open_items), month), parts))
+            at = np.full(len(open_items), month)
+            found.append(Moves(group.scalars, open_items, at, parts, parts.sum(axis=0)))
     return found
 
 

@@ -48,7 +48,8 @@ def fit_credibility(
     method: Method = "closed_form",
     half_life: float | Literal["choose"] | None = "choose",
     seed: int = 0,
-) -> pl.DataFrame:
+    last_good: pl.DataFrame | None = None,
+) -> tuple[pl.DataFrame, tuple[str, ...]]:
     """Learn from closed statements.
 
     Parameters
@@ -65,26 +66,29 @@ def fit_credibility(
         In months; ``choose`` takes the one that would have predicted past closes best.
     seed : int
         Of the sampler.
+    last_good : pl.DataFrame, optional
+        ``Credibility`` that stays when the sampler's draws do not pass their gates; without it the
+        closed form is taken.
 
     Returns
     -------
-    pl.DataFrame
+    credibility : pl.DataFrame
         ``Credibility`` without ``fit_id``, sorted by source, owner, reason and direction; no rows
         for no observations.
-
-    Raises
-    ------
-    SamplerError
-        Method ``nuts`` only: the draws do not pass their gates.
+    notes : tuple of str
+        Which gates were missed, and what was done.
     """
     if observations.height == 0:
         columns = {n: c.dtype for n, c in Credibility.columns().items() if n != "fit_id"}
-        return pl.DataFrame(schema=columns)
+        return pl.DataFrame(schema=columns), ()
     observations = observations.with_columns(
         share=share_of_rows(observations, fit_closed_form(observations, rounds=2))
     )
     life = choose_half_life(observations) if half_life == "choose" else half_life
-    fitted = _fit(observations, method=method, half_life=life, seed=seed)
+    fitted, missed = _fit(observations, method=method, half_life=life, seed=seed)
+    if missed and last_good is not None and last_good.height:
+        kept = f"the fit of {last_good['closed'][0]:%Y-%m} stays"
+        return last_good.drop("fit_id", strict=False), (f"{'; '.join(missed)}: {kept}",)
     power = _power(observations, life)
     inflation = learned_inflation(observations, power)
     common, event = learned_common_error(observations, fitted, inflation, power)
@@ -108,7 +112,8 @@ def fit_credibility(
         pl.col("overconfidence").fill_null(PRIOR_OVERCONFIDENCE)
     )
     names = [name for name in Credibility.column_names() if name != "fit_id"]
-    return counted.select(names).sort("source", "owner", "reason", "direction")
+    notes = tuple(f"{one}: the closed form was taken" for one in missed)
+    return counted.select(names).sort("source", "owner", "reason", "direction"), notes
 
 
 def lookup(
@@ -183,12 +188,17 @@ def choose_half_life(observations: pl.DataFrame) -> float | None:
 
 def _fit(
     observations: pl.DataFrame, *, method: Method, half_life: float | None, seed: int
-) -> Posterior:
+) -> tuple[Posterior, list[str]]:
+    """Posterior, and the gates a sampled one missed: then it is the closed form's."""
     if method == "closed_form":
-        return fit_closed_form(observations, half_life=half_life)
-    from sopforecast.judgement.sampler import fit_nuts
+        return fit_closed_form(observations, half_life=half_life), []
+    from sopforecast.judgement.sampler import fit_nuts, passes
 
-    return fit_nuts(observations, half_life=half_life, seed=seed)
+    sampled = fit_nuts(observations, half_life=half_life, seed=seed)
+    missed = passes(sampled)
+    if missed:
+        return fit_closed_form(observations, half_life=half_life), missed
+    return sampled, []
 
 
 def _power(observations: pl.DataFrame, half_life: float | None) -> np.ndarray:

@@ -70,7 +70,9 @@ class Update:
     covariance : ndarray (A, A)
         Of the atoms afterwards, squares of scales of the tail.
     prior : ndarray (A,)
-        Variance of each atom before, as it was used.
+        Variance of each atom before, as it was used, at inflation 1.
+    inflation : float
+        By which the variance of cells that people speak of is larger.
     tail : float
         Degrees of freedom of the noise.
     weight : ndarray (K,)
@@ -80,6 +82,7 @@ class Update:
     moves: np.ndarray
     covariance: np.ndarray
     prior: np.ndarray
+    inflation: float
     tail: float
     weight: np.ndarray
 
@@ -118,14 +121,15 @@ def update_atoms(evidence: Evidence, covers: np.ndarray, variance: np.ndarray) -
     prior = inflation * variance
     seen = inflation * both + noise
     gain = np.linalg.solve(seen, (on * prior)).T
-    shift, habit = _shifts(evidence, on, variance, gain)
-    doubt = np.square(evidence.weight_sd * evidence.adjustment / share)
-    after = np.diag(prior) - gain @ (on * prior) + (gain * doubt) @ gain.T + habit
+    reach = _reach_of_shifts(evidence, on, variance, gain)
+    doubt = _doubt(evidence, gain * (evidence.adjustment / share), reach)
+    after = np.diag(prior) - gain @ (on * prior) + doubt
     counted = inflation / (inflation + error)
     return Update(
-        moves=gain * x + shift,
+        moves=gain * x + reach * evidence.shift,
         covariance=(after + after.T) / 2.0,
         prior=variance,
+        inflation=inflation,
         tail=float(evidence.tail.mean()),
         weight=evidence.weight * counted / share,
     )
@@ -182,13 +186,23 @@ def _shared_errors(evidence: Evidence, both: np.ndarray, error: np.ndarray) -> n
     return shared + np.diag(np.diag(both) * error - np.diag(shared))
 
 
-def _shifts(
+def _reach_of_shifts(
     evidence: Evidence, on: np.ndarray, variance: np.ndarray, gain: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """What habits add to atoms (A, K), each statement by its part of the gain; and their doubt."""
+) -> np.ndarray:
+    """What a shift of one adds to atoms (A, K), each statement by its part of the gain."""
     part = np.maximum(gain, 0.0) * on.T
     part /= np.maximum(part.sum(axis=1, keepdims=True), 1e-300)
-    reach = (on * variance) / (on @ variance)[:, None]  # (K, A) of one statement over its atoms
-    weight = part * reach.T * evidence.unit_sd
-    doubt = (weight * evidence.shift_sd).sum(axis=1)
-    return weight * evidence.shift, np.diag(np.square(doubt))
+    own = (on * variance) / (on @ variance)[:, None]  # (K, A) of one statement over its atoms
+    return part * own.T * evidence.unit_sd
+
+
+def _doubt(evidence: Evidence, slope: np.ndarray, reach: np.ndarray) -> np.ndarray:
+    """Covariance (A, A) that doubt in weights and shifts adds; shifts of all may err alike.
+
+    ``slope`` and ``reach`` (A, K) are what a weight and a shift of one add to atoms.
+    """
+    habit = reach * evidence.shift_sd
+    alike = np.square(habit.sum(axis=1)) - np.square(habit).sum(axis=1)
+    both = (slope * evidence.covariance) @ reach.T
+    weights = (slope * np.square(evidence.weight_sd)) @ slope.T
+    return np.asarray(weights + both + both.T + habit @ habit.T + np.diag(alike))

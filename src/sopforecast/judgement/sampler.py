@@ -1,16 +1,12 @@
 """Credibility by NUTS: the hierarchical Student-t regression of what came on what was said.
 
 ``y = shift + weight * d + noise`` over closed statements, in ``unit_sd``: the model of
-``closed_form``, with the same effects and priors, sampled whole. Noise of one statement is
-multivariate Student-t, equally correlated between its months, with a scale of its owner's own. A
-statement is held as its count, means and centred products (one owner and one reason each): no
-parameter belongs to a row, and 20,000 rows cost what their statements cost. Effects are linear in
-one vector of standard normals, so who somebody is, is a row of a small matrix.
+``closed_form``, with the same effects and priors, sampled whole (``sampled_model`` is its graph).
+Somebody who has not spoken yet differs from the others by as much as the others do.
 
 References
 ----------
-Hoffman and Gelman (2014), The No-U-Turn Sampler. Lange, Little and Taylor (1989), Robust
-statistical modeling using the t distribution. Vehtari, Gelman, Simpson, Carpenter and Bürkner
+Hoffman and Gelman (2014), The No-U-Turn Sampler. Vehtari, Gelman, Simpson, Carpenter and Bürkner
 (2021), Rank-normalization, folding, and localization: an improved R-hat.
 """
 
@@ -23,23 +19,27 @@ import numpy as np
 import polars as pl
 
 from sopforecast.core.draws import series_rng
-from sopforecast.core.evidence_tables import ANY
-from sopforecast.judgement.effect_maps import effect_maps, effect_priors, local_effects
 from sopforecast.judgement.effects import (
-    KAPPA_SD,
     OWNER_DIRECTION_SD,
     OWNER_SHIFT_SD,
+    OWNER_TO_LINE,
     OWNER_WEIGHT_SD,
     SOURCE_SHIFT_SD,
     SOURCE_WEIGHT_SD,
     Rows,
+    shared_effects,
     statement_sums,
 )
-from sopforecast.judgement.noise import OWNER_SPREAD_SD, SOURCE_SPREAD_SD, SPREAD_SD
+from sopforecast.judgement.noise import OWNER_SPREAD_SD, SOURCE_SPREAD_SD
 from sopforecast.judgement.posterior import Posterior, who_spoke
+from sopforecast.judgement.sampled_model import SAMPLED, build_model, starts
 
 MAX_R_HAT, MIN_ESS = 1.01, 400.0
-TARGET_ACCEPT = 0.9
+TARGET_ACCEPT = 0.85
+NEW = (
+    "weight source", "weight owner", "direction owner", "shift source", "shift owner",
+    "spread source", "spread owner",
+)  # fmt: skip
 
 
 def fit_nuts(
@@ -47,7 +47,7 @@ def fit_nuts(
     *,
     half_life: float | None = None,
     seed: int,
-    draws: int = 1000,
+    draws: int = 2000,
     tune: int = 1000,
     chains: int = 2,
 ) -> Posterior:
@@ -78,13 +78,17 @@ def fit_nuts(
     if observations.height == 0:
         raise ValueError("observations: found no rows; allowed: at least one closed statement")
     rows = statement_sums(observations, half_life=half_life)
-    idata = sample(build_model(rows), seed=seed, draws=draws, tune=tune, chains=chains)
+    start = starts(rows)
+    idata = sample(build_model(rows, start), seed=seed, draws=draws, tune=tune, chains=chains)
+    drawn = {name: idata.posterior[name].to_numpy() for name in SAMPLED}
+    common, own = start.effects(drawn["z_common"], drawn["z_own"], drawn["kappa"][..., None])
+    spreads = start.spreads(drawn["z_spread"])
     said = who_spoke(observations)
-    drawn = {name: idata.posterior[name].to_numpy() for name in PARAMETERS}
-    weight, shift, log_spread = _results(said, rows, drawn, seed=seed)
-    r_hat, ess = _convergence([*drawn.values(), weight, shift, log_spread])
+    results = _results(said, rows, common, own, spreads, drawn["kappa"], seed=seed)
+    others = [drawn[name] for name in SAMPLED[3:]]
+    r_hat, ess = _convergence([common, own, spreads, *others, *results])
     return Posterior(
-        frame=_frame(said, weight, shift, log_spread),
+        frame=_frame(said, *results),
         months_error=float(drawn["months_error"].mean()),
         tail=float(2.0 + drawn["tail_above_2"].mean()),
         method="nuts",
@@ -106,171 +110,64 @@ def passes(posterior: Posterior) -> list[str]:
     return failed
 
 
-PARAMETERS = (
-    "z_effect", "kappa", "z_spread", "z_spread_source", "z_spread_owner", "months_error",
-    "tail_above_2",
-)  # fmt: skip
-
-
-def build_model(rows: Rows) -> Any:
-    """The graph over ``PARAMETERS``: effects (P,), log scales of all, sources (Q,), owners (O,).
-
-    Returns
-    -------
-    pymc.Model
-        Its only potential is the likelihood of all statements.
-
-    Notes
-    -----
-    With n months, residuals of mean ``r`` and squares ``W`` about it, correlation ``rho``, scale
-    ``t`` and tail ``nu``, a statement's log density is
-
-    ``lgamma((nu + n) / 2) - lgamma(nu / 2) - n log(nu pi t^2) / 2
-    - ((n - 1) log(1 - rho) + log(1 - rho + n rho)) / 2 - (nu + n) / 2 log(1 + Q / nu)``,
-
-    ``Q t^2 = W / (1 - rho) + n r^2 / (1 - rho + n rho)``.
-    """
-    import pymc as pm
-
-    with pm.Model() as model:
-        z = pm.Normal("z_effect", 0.0, 1.0, shape=len(effect_priors(rows)[0]))
-        kappa = pm.LogNormal("kappa", 0.0, KAPPA_SD)
-        spread = pm.Normal("z_spread", 0.0, 1.0)
-        spread_source = pm.Normal("z_spread_source", 0.0, 1.0, shape=len(rows.sources))
-        spread_owner = pm.Normal("z_spread_owner", 0.0, 1.0, shape=len(rows.owners))
-        rho = pm.Beta("months_error", 2.0, 2.0)
-        tail = 2.0 + pm.Gamma("tail_above_2", alpha=2.0, beta=0.25)
-        log_spread = _log_spread(rows, spread, spread_source, spread_owner)
-        pm.Potential(
-            "statements",
-            log_likelihood(rows, _effects(rows, z, kappa), log_spread, rho=rho, tail=tail),
-        )
-    return model
-
-
-def log_likelihood(rows: Rows, effects: Any, log_spread: Any, *, rho: Any, tail: Any) -> Any:
-    """Log likelihood of all statements, each with its power, as a tensor.
-
-    Parameters
-    ----------
-    rows : Rows
-        T statements.
-    effects : tensor (P,)
-        Effects on shift and weight, ordered as ``local_effects`` does.
-    log_spread : tensor (O,)
-        Log scale of each owner's noise.
-    rho, tail : scalar tensors
-        Correlation between months of one statement; degrees of freedom, above 2.
-    """
-    import pymc as pm
-    import pytensor.tensor as pt
-
-    # As shared data they are arguments of the compiled function; constants would be compiled in.
-    held = {name: pm.Data(name, value) for name, value in _held(rows).items()}
-    shift, up, down = (pt.dot(held[f"map_{k}"], effects)[held["place"]] for k in range(3))
-    about = held["y"] - shift - up * held["up"] - down * held["down"]
-    within = held["y_y"] + up * (up * held["up_up"] - 2.0 * held["up_y"])
-    within += down * (down * held["down_down"] - 2.0 * held["down_y"] + 2.0 * up * held["up_down"])
-    n, months = held["n"], held["months"]
-    square = within / (1.0 - rho) + n * about**2 / (1.0 - rho + n * rho)
-    square *= pt.exp(-2.0 * log_spread)[held["owner"]]
-    by_months = pt.gammaln((tail + months) / 2) - pt.gammaln(tail / 2)
-    by_months -= (months * pt.log(np.pi * tail) + (months - 1) * pt.log1p(-rho)) / 2
-    by_months -= pt.log1p((months - 1) * rho) / 2
-    by_statement = held["power"] * (tail + n) * pt.log1p(square / tail) / 2
-    by_owner = held["rows_of_owner"] * log_spread
-    return (held["statements_of_months"] * by_months).sum() - by_statement.sum() - by_owner.sum()
-
-
-def _held(rows: Rows) -> dict[str, np.ndarray]:
-    """Means and centred products (T,) of statements, and what depends on their length only."""
-    maps, place, _ = effect_maps(rows)
-    mean = rows.sums / rows.count[:, None]
-    products = rows.products - rows.sums[:, :, None] * mean[:, None, :]
-    names = {1: "up", 2: "down", 3: "y"}
-    months, of_months = np.unique(rows.count, return_inverse=True)
-    return {
-        **{f"map_{k}": np.ascontiguousarray(maps[:, k]) for k in range(3)},
-        **{a: mean[:, i].copy() for i, a in names.items()},
-        **{f"{a}_{b}": products[:, i, j].copy()
-           for i, a in names.items() for j, b in names.items() if i <= j},
-        "n": rows.count,
-        "power": rows.power,
-        "place": place,
-        "owner": rows.owner,
-        "months": months,
-        "statements_of_months": np.bincount(of_months, weights=rows.power),
-        "rows_of_owner": np.bincount(rows.owner, weights=rows.power * rows.count),
-    }  # fmt: skip
-
-
 def sample(model: Any, *, seed: int, draws: int, tune: int, chains: int) -> Any:
     """Draws of a model by nutpie, compiled by numba (no C compiler is needed); silent."""
-    import numba
     import nutpie
     import pytensor
+
     with warnings.catch_warnings(), pytensor.config.change_flags(cxx=""):
         compiled = nutpie.compile_pymc_model(model, backend="numba")
     return nutpie.sample(
         compiled, draws=draws, tune=tune, chains=chains, seed=seed, save_warmup=False,
-        progress_bar=False, target_accept=TARGET_ACCEPT, low_rank_modified_mass_matrix=LOW,
+        progress_bar=False, target_accept=TARGET_ACCEPT,
     )  # fmt: skip
-LOW=True
-
-def _effects(rows: Rows, z: Any, kappa: Any) -> Any:
-    """Effects (..., P) of standard normals (..., P); ``kappa`` scales those that tell apart."""
-    mean, sd, scaled = effect_priors(rows)
-    return mean + z * sd * (1.0 + scaled * (kappa - 1.0))
-
-
-def _log_spread(rows: Rows, of_all: Any, of_source: Any, of_owner: Any) -> Any:
-    """Log scale (..., O) of every owner from standard normals."""
-    source = of_source[..., rows.source_of_owner]
-    return of_all * SPREAD_SD + source * SOURCE_SPREAD_SD + of_owner * OWNER_SPREAD_SD
 
 
 def _results(
-    said: pl.DataFrame, rows: Rows, drawn: dict[str, np.ndarray], *, seed: int
+    said: pl.DataFrame,
+    rows: Rows,
+    common: np.ndarray,
+    own: np.ndarray,
+    spreads: np.ndarray,
+    kappa: np.ndarray,
+    *,
+    seed: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Weight, shift and log scale (chains, draws, K) of the K rows of ``said``.
 
     Somebody new differs from others by as much as ``kappa`` says; normal scores in random order
     stand for that difference, so means are those of the source, or of everybody.
     """
-    kappa = drawn["kappa"]
-    effects = _effects(rows, drawn["z_effect"], kappa[..., None])
+    names = list(said.select("source", "owner", "reason", "direction").iter_rows())
+    sources = {name: k for k, name in enumerate(rows.sources)}
     owners = {name: k for k, name in enumerate(rows.owners)}
     reasons = {name: k for k, name in enumerate(rows.reasons)}
-    new = {
-        name: _normal_scores(kappa.shape, seed=seed, name=name)
-        for name in ("weight source", "weight owner", "direction owner", "shift source",
-                     "shift owner", "spread source", "spread owner")
-    }  # fmt: skip
-    every = drawn["z_spread"] * SPREAD_SD
-    of_source = every[..., None] + drawn["z_spread_source"] * SOURCE_SPREAD_SD
-    of_owner = of_source[..., rows.source_of_owner] + drawn["z_spread_owner"] * OWNER_SPREAD_SD
-    found = []
-    keys = said.select("source", "owner", "reason", "direction")
-    for source, owner, reason, direction in keys.iter_rows():
-        o, r = owners.get((source, owner), -1), reasons.get((source, reason), -1)
-        q = -1 if source == ANY else rows.sources.index(source)
-        one = local_effects(rows, q, o, r)
-        sign = 0.5 if direction == "up" else -0.5
-        weight, shift = effects @ one[1 if direction == "up" else 2], effects @ one[0]
-        log_spread = of_owner[..., o] if o >= 0 else of_source[..., q] if q >= 0 else every
-        if q < 0:
-            weight = weight + kappa * SOURCE_WEIGHT_SD * new["weight source"]
-            shift = shift + kappa * SOURCE_SHIFT_SD * new["shift source"]
-            log_spread = log_spread + SOURCE_SPREAD_SD * new["spread source"]
-        if o < 0:
-            apart = OWNER_WEIGHT_SD * new["weight owner"]
-            apart = apart + sign * OWNER_DIRECTION_SD * new["direction owner"]
-            weight = weight + kappa * apart
-            shift = shift + kappa * OWNER_SHIFT_SD * new["shift owner"]
-            log_spread = log_spread + OWNER_SPREAD_SD * new["spread owner"]
-        found.append((weight, shift, log_spread))
-    weight, shift, log_spread = (np.stack(values, axis=-1) for values in zip(*found, strict=True))
-    return weight, shift, log_spread
+    source = np.array([sources.get(q, -1) for q, *_ in names])
+    owner = np.array([owners.get((q, o), -1) for q, o, *_ in names])
+    reason = np.array([reasons.get((q, r), -1) for q, _, r, _ in names])
+    way = np.array([1 if direction == "up" else 2 for *_, direction in names])
+    new = {name: _normal_scores(kappa.shape, seed=seed, name=name)[..., None] for name in NEW}
+    # Everybody known, with one more at the end (index -1) who is new.
+    fresh = kappa[..., None] * np.concatenate([
+        OWNER_WEIGHT_SD * new["weight owner"], OWNER_DIRECTION_SD * new["direction owner"],
+        OWNER_SHIFT_SD * new["shift owner"],
+    ], axis=-1)  # fmt: skip
+    lines = np.concatenate([own, fresh[..., None, :]], axis=-2) @ OWNER_TO_LINE.T
+    shared = shared_effects(rows, source, reason)
+    k = np.arange(len(names))
+    weight = common @ shared[k, way].T + lines[..., owner, way]
+    shift = common @ shared[k, 0].T + lines[..., owner, 0]
+    anybody = kappa[..., None] * (source < 0)
+    weight = weight + anybody * SOURCE_WEIGHT_SD * new["weight source"]
+    shift = shift + anybody * SOURCE_SHIFT_SD * new["shift source"]
+    places = 1 + len(rows.sources)
+    of_source = np.concatenate(
+        [spreads[..., 1:places], SOURCE_SPREAD_SD * new["spread source"]], axis=-1
+    )
+    of_owner = np.concatenate(
+        [spreads[..., places:], OWNER_SPREAD_SD * new["spread owner"]], axis=-1
+    )
+    return weight, shift, spreads[..., :1] + of_source[..., source] + of_owner[..., owner]
 
 
 def _normal_scores(shape: tuple[int, ...], *, seed: int, name: str) -> np.ndarray:
@@ -287,7 +184,7 @@ def _convergence(drawn: list[np.ndarray]) -> tuple[float, float]:
     import arviz as az
 
     watched = np.concatenate([values.reshape(*values.shape[:2], -1) for values in drawn], axis=2)
-    data = az.convert_to_dataset({"x": watched}) 
+    data = az.convert_to_dataset({"x": watched})
     r_hat = float(az.rhat(data)["x"].max())
     ess = min(float(az.ess(data, method=method)["x"].min()) for method in ("bulk", "tail"))
     return r_hat, ess

@@ -3,10 +3,11 @@
 The cells of one draw are urns. `add_units` draws each cell's level from what the urn holds, then
 units by level: multinomial for Poisson cells, Dirichlet-multinomial (a Polya urn) for negative
 binomial ones. `remove_units` takes units out one after the other, each as likely as its weight
-among those left: multivariate hypergeometric for equal weights, Wallenius' distribution otherwise.
-Neither goes unit by unit: independent counts of about the right sum come first (Poisson;
-binomial, every unit with an exponential clock), then the few units too many or too few are picked
-from the same law, which leaves its conditional distribution given the sum.
+among those left: multivariate hypergeometric for equal weights, and within about a hundredth of
+Wallenius' distribution otherwise. Neither goes unit by unit: independent counts of about the right
+sum come first (Poisson; binomial, every unit with an exponential clock), then the few units that
+are missing are picked, or those too many picked out again. For fixed or equal weights that leaves
+the conditional distribution given the sum exactly.
 
 Arrays: ``R`` draws, ``C`` cells; counts are whole numbers held as float64.
 """
@@ -54,7 +55,7 @@ def add_units(
         weight[:, mean <= 0] = 0.0
     fine = _has_count_noise(excess)
     rate = units / np.maximum(weight.sum(axis=1), 1e-300)
-    lumpy = (rate[:, None] * slope).max(axis=0) * urn / (1.0 + urn) > NOTICEABLE
+    lumpy = rate.max() * slope.max(axis=0) * urn / (1.0 + urn) > NOTICEABLE
     drawn = np.flatnonzero(lumpy & (fine | (mean < urn)) & (mean > 0))
     if drawn.size:
         shape = (mean[drawn] / urn[drawn]) + held[:, drawn]

@@ -1,4 +1,4 @@
-"""Now, the moments people type, and how long a step takes.
+"""Now, and the moments people type.
 
 Moments are UTC without a time zone, as the store keeps them.
 """
@@ -6,9 +6,6 @@ Moments are UTC without a time zone, as the store keeps them.
 from __future__ import annotations
 
 import getpass
-import time as timing
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, date, datetime, time, timedelta
 
 from sopforecast.core.months import last_complete_month, month_end
@@ -63,20 +60,3 @@ def reading_moment(now: datetime, *, as_of: str | None, history_lag_days: int) -
     ended = month_end(last_complete_month(now.date()))
     lagged = datetime.combine(ended, time.max) + timedelta(days=history_lag_days)
     return max(now, lagged)
-
-
-class Stopwatch:
-    """Seconds of named stages, told to whoever watches as they start and end."""
-
-    def __init__(self, on_progress: Callable[[str, float], None] | None = None) -> None:
-        self.seconds: dict[str, float] = {}
-        self._on_progress = on_progress or (lambda _stage, _done: None)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Time what happens inside."""
-        self._on_progress(name, 0.0)
-        start = timing.perf_counter()
-        yield
-        self.seconds[name] = round(timing.perf_counter() - start, 3)
-        self._on_progress(name, 1.0)

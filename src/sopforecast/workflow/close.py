@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal, get_args
 
 import polars as pl
 
 from sopforecast.core.months import add_months, cutoff, month_name, parse_month
+from sopforecast.core.stopwatch import Stopwatch
 from sopforecast.errors import RequestError
 from sopforecast.planning_store.frames import hash_rows
 from sopforecast.planning_store.learned import (
@@ -25,13 +26,14 @@ from sopforecast.planning_store.runs import find_run
 from sopforecast.planning_store.store import Store
 from sopforecast.settings import Settings
 from sopforecast.tracking import log_close
-from sopforecast.workflow.clock import Stopwatch, reading_moment, utc_now
+from sopforecast.workflow.clock import reading_moment, utc_now
 from sopforecast.workflow.closing import Closing, read_in_time, refuse_incomplete
 from sopforecast.workflow.learned_tables import learned_rows
 from sopforecast.workflow.recording import ID_DIGITS, code_version, digest
 from sopforecast.workspace import Workspace
 
-METHODS = ("closed_form", "nuts")
+Method = Literal["closed_form", "nuts"]
+METHODS: tuple[Method, ...] = get_args(Method)
 
 OnProgress = Callable[[str, float], None]
 
@@ -84,22 +86,23 @@ def close(
         History does not reach the month, or too few of its items are known.
     """
     at, month, settings = now or utc_now(), parse_month(cycle), workspace.settings
-    method = method or settings.advanced.sampler
-    _refuse(method, require)
+    chosen = _method(method or settings.advanced.sampler)
+    if not 0.0 <= require <= 1.0:
+        raise RequestError(f"require: found {require}; allowed: a share from 0 to 1, such as 0.95")
     moment = reading_moment(at, as_of=as_of, history_lag_days=settings.history_lag_days)
     store, clock = workspace.store(), Stopwatch(on_progress)
     with clock.stage("read"):
         read, known_at = read_in_time(store, month, moment, at, cutoff_day=settings.cutoff_day)
         refuse_incomplete(store, read, settings, require=require)
     if read.over.is_empty():
-        return _nothing(read, method) | {"seconds": clock.seconds}
-    last_good = _last_good(store, read) if method == "nuts" else None
+        return _nothing(read, chosen) | {"seconds": clock.seconds}
+    last_good = _last_good(store, read) if chosen == "nuts" else None
     inputs_hash = digest(
-        read.digest, method, settings.numbers_hash(), code_version(), _fit_of(last_good)
+        read.digest, chosen, settings.numbers_hash(), code_version(), _fit_of(last_good)
     )
     stood = close_again(store, inputs_hash, closed=month, known_at=known_at, made_at=at)
     row = stood or _fit(
-        store, read, settings, clock, method=method, known_at=known_at, at=at,
+        store, read, settings, clock, method=chosen, known_at=known_at, at=at,
         last_good=last_good, inputs_hash=inputs_hash,
     )  # fmt: skip
     credibility = read_credibility(store, row["fit_id"])
@@ -114,11 +117,11 @@ def close(
     }
 
 
-def _refuse(method: str, require: float) -> None:
-    if method not in METHODS:
-        raise RequestError(f"method: found {method!r}; allowed: {', '.join(METHODS)}")
-    if not 0.0 <= require <= 1.0:
-        raise RequestError(f"require: found {require}; allowed: a share from 0 to 1, such as 0.95")
+def _method(text: str) -> Method:
+    for method in METHODS:
+        if text == method:
+            return method
+    raise RequestError(f"method: found {text!r}; allowed: {', '.join(METHODS)}")
 
 
 def _nothing(read: Closing, method: str) -> dict[str, Any]:
@@ -151,7 +154,7 @@ def _fit(
     settings: Settings,
     clock: Stopwatch,
     *,
-    method: str,
+    method: Method,
     known_at: datetime,
     at: datetime,
     last_good: pl.DataFrame | None,

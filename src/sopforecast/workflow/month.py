@@ -15,13 +15,14 @@ import polars as pl
 
 from sopforecast.baseline.checks import Result, run_checks
 from sopforecast.core.months import add_months, month_name, parse_month
+from sopforecast.core.stopwatch import Stopwatch
 from sopforecast.cycle import run_cycle
 from sopforecast.planning_store.runs import reuse_run
 from sopforecast.planning_store.store import Store
 from sopforecast.settings import Settings, with_horizon
 from sopforecast.workflow.account import Account, check_lines, load_account, save_account
 from sopforecast.workflow.admission import Admitted, admit
-from sopforecast.workflow.clock import Stopwatch, reading_moment, utc_now
+from sopforecast.workflow.clock import reading_moment, utc_now
 from sopforecast.workflow.evidence import gather_evidence, not_closed, not_closed_sentence
 from sopforecast.workflow.levels import levels_check
 from sopforecast.workflow.recording import record_run, run_id_of

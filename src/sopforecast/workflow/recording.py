@@ -91,8 +91,8 @@ def record_run(
         components=_of_run(result.components, run_id),
         residual_paths=_of_run(result.residual_paths, run_id),
         weights=_of_run(result.weights, run_id),
-        statements=_of_run(result.statements, run_id),
-        bridge=_of_run(result.bridge, run_id),
+        statements=_of_run(result.statements, run_id) if result.statements.height else None,
+        bridge=_of_run(result.bridge, run_id) if result.bridge.height else None,
         loads_used=inputs.loads_used,
     )
 
