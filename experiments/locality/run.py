@@ -16,6 +16,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy is imported
 
 import argparse
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +24,12 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+sys.path.insert(0, str(Path(__file__).parent))
+from exact import posterior_moments
+
 from sopforecast.core.draws import series_rng
 from sopforecast.judgement.spread import move_sum
-from sopforecast.judgement.transport import posterior_moments, transport
+from sopforecast.judgement.transport import transport
 
 HERE = Path(__file__).parent
 ITEMS, DRAWS, CHUNK = 20, 1_000, 100_000

@@ -67,7 +67,7 @@ def test_spf_looks_at_nothing_released_later(data_folder, survey):
 
 
 def test_spf_targets_are_the_quarters_asked_for(data_folder, survey):
-    """Unemployment first released for 2001Q4 was 5.6%: asked in 2001Q2, two quarters ahead."""
+    """Asked in 2001Q2, two quarters ahead: 2001Q4, as the file itself says."""
     cell = survey.level_cells(data_folder, "UNEMP")[2]
     raw = pl.read_parquet(data_folder / "spf_individual.parquet").filter(
         (pl.col("variable") == "UNEMP")

@@ -79,9 +79,10 @@ def measured(
 
     Atom by atom, pair by pair, as the words of the module say.
     """
-    wide = max(*(said.inflation**2), *(said.spread**2 / 0.95))
+    cells = np.maximum(said.inflation**2, said.spread**2 / 0.95)
+    wide = float(cells.mean())
     count = len(said.adjustment)
-    share = 1 - said.spread**2 / wide
+    share = 1 - said.spread**2 / cells
     error = wide * (1 - share) / share
     for k in range(count):
         if not np.isnan(said.stated_sd[k]):

@@ -81,6 +81,20 @@ def test_every_statement_is_its_atoms(said: Cells) -> None:
         assert (group.covers @ sizes).tolist() == sums
 
 
+@given(STATEMENTS.flatmap(lambda said: st.tuples(st.just(said), st.permutations(said))))
+def test_atoms_do_not_depend_on_who_spoke_first(case: tuple[Cells, Cells]) -> None:
+    said, shuffled = case
+    elsewhere: Cells = [([ITEMS], [0, 1]), *shuffled]
+    members = [np.array(items) for items, _ in elsewhere]
+    months = [np.array(when) for _, when in elsewhere]
+    more = group_scalars(members, months, items=ITEMS + 1, horizon=HORIZON)[1:]
+    layouts = [
+        sorted((g.items.tolist(), g.months.tolist(), g.starts.tolist()) for g in groups)
+        for groups in (grouped(said), more)
+    ]
+    assert layouts[0] == layouts[1]
+
+
 def test_groups_come_in_the_order_of_their_first_statement() -> None:
     said: Cells = [([5], [0]), ([0, 1], [2]), ([4, 5], [0]), ([1], [2, 3]), ([3], [3])]
     assert [group.scalars.tolist() for group in grouped(said)] == [[0, 2], [1, 3], [4]]

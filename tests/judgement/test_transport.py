@@ -1,4 +1,4 @@
-"""Draws of one number, moved: order and steps kept, moments met; and one-dimensional updates."""
+"""Draws of one number, moved: order and steps kept, moments met."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from scipy import integrate, stats
+from scipy import stats
 
-from sopforecast.judgement.transport import posterior_moments, transport
+from sopforecast.judgement.transport import transport
 
 
 def _rng(seed: int = 5) -> np.random.Generator:
@@ -70,43 +70,3 @@ def test_exact_statements_and_nothing():
         transport(np.full(300, 4.0), mean=17.0, sd=0.0, step=1.0, rng=_rng()), np.full(300, 17.0)
     )
     assert not transport(z, mean=-3.0, sd=2.0, step=1.0, rng=_rng()).any()
-
-
-@pytest.mark.parametrize(
-    ("value", "error_sd"), [(80.0, 5.0), (20.0, 5.0), (10.0, 30.0), (70.0, 25.0), (140.0, 10.0)]
-)
-def test_posterior_of_a_gamma_number_by_quadrature(value, error_sd):
-    law = stats.gamma(5.0, scale=10.0)
-    z = law.ppf((np.arange(4_000) + 0.5) / 4_000)
-
-    def moment(power: int) -> float:
-        def integrand(x: float) -> float:
-            return x**power * law.pdf(x) * np.exp(-0.5 * ((x - value) / error_sd) ** 2)
-
-        return integrate.quad(integrand, 0, 400, points=[value], limit=400)[0]
-
-    exact = moment(1) / moment(0)
-    exact_sd = np.sqrt(moment(2) / moment(0) - exact**2)
-    mean, sd = posterior_moments(z, value=value, error_sd=error_sd)
-    assert mean == pytest.approx(exact, rel=0.003)
-    assert sd == pytest.approx(exact_sd, rel=0.01)
-
-
-def test_posterior_at_the_ends():
-    z = np.random.default_rng(0).gamma(4.0, 10.0, 1_000)
-    assert posterior_moments(z, value=70.0, error_sd=0.0) == (70.0, 0.0)
-    assert posterior_moments(z, value=-70.0, error_sd=0.0) == (0.0, 0.0)
-    vague = posterior_moments(z, value=70.0, error_sd=1e7)
-    assert vague == pytest.approx((z.mean(), z.std(ddof=1)), rel=0.01)
-    assert posterior_moments(np.full(9, 3.0), value=70.0, error_sd=1.0) == (3.0, 0.0)
-
-
-def test_posterior_draws_decide_where_there_are_many_of_them():
-    """A two-humped number: no gamma distribution would see the gap."""
-    rng = np.random.default_rng(0)
-    z = np.where(
-        rng.random(4_000) < 0.5, rng.normal(100.0, 5.0, 4_000), rng.normal(200.0, 5.0, 4_000)
-    )
-    mean, sd = posterior_moments(z, value=190.0, error_sd=20.0)
-    assert mean == pytest.approx(199.0, abs=3.0)
-    assert sd < 16.0

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
 import polars as pl
 import pytest
+
+from sopforecast.review.judgement import Judgement
 
 FIRST = date(2026, 12, 1)
 SPREADS = {"p05": -0.4, "p10": -0.3, "p25": -0.1, "p50": 0.0, "p75": 0.1, "p90": 0.3, "p95": 0.4}
@@ -60,3 +62,79 @@ def company() -> Company:
         rows.append(forecast_rows(node, [plan] * 12, width=sum(widths[item] for item in items)))
         past.append(history_rows(node, [plan * 0.8] * 12 + [plan * 0.5] * 12))
     return Company(pl.concat(rows), pl.concat(past), node_levels)
+
+
+# Node, month, step and change, 0 where a step is not named. North moves by 60 in December, South by
+# 40 in January and then by -25 to the approved plan.
+CHANGES = {
+    ("family=North", 0): {"source:sales": 90.625, "source:marketing": -30.25,
+                          "whole_numbers": -0.375},
+    ("family=South %26 East", 1): {"source:finance": 40.625, "whole_numbers": -0.625,
+                                   "fixed": -25.0},
+}  # fmt: skip
+STEPS = ("source:finance", "source:marketing", "source:sales", "whole_numbers", "fixed")
+
+
+def bridge_rows(
+    company: Company, changes: Mapping[tuple[str, int], Mapping[str, float]] = CHANGES
+) -> pl.DataFrame:
+    """``Bridge`` rows of families and of the total, the plan of each node to start from."""
+    plans = dict(company.forecasts.filter(pl.col("lead") == 1).select("unique_id", "plan").rows())
+    cells = {
+        (node, month): moved
+        for (family, month), moved in changes.items()
+        for node in ("total", family)
+    }
+    return pl.DataFrame(
+        [
+            {"run_id": "r1", "unique_id": node, "month": month, "position": place, "step": step,
+             "change": plans[node] if place == 0 else moved.get(step, 0.0)}
+            for (node, month), moved in cells.items()
+            for place, step in enumerate(("statistical", *STEPS))
+        ]
+    ).with_columns(
+        ds=pl.lit(FIRST).dt.offset_by(pl.format("{}mo", "month")),
+        plan=pl.col("change").cum_sum().over("unique_id", "month", order_by="position"),
+    ).drop("month")  # fmt: skip
+
+
+def statement_rows() -> pl.DataFrame:
+    """What was said, in the columns the page reads: one source with a record, two without."""
+    rows = [
+        ("o1", "sales", "A. Rivera", "evidence", False, 0.65, 14),
+        ("o1", "sales", "A. Rivera", "evidence", False, 0.65, 14),
+        ("o2", "sales", "C. Okafor", "evidence", False, 0.5, 20),
+        ("o3", "marketing", "B. Chen", "evidence", True, 0.5, 0),
+        ("o4", "finance", "Controlling", "evidence", True, 0.5, 0),
+        ("o5", "supply", "Plant 2", "fixed", True, 0.5, 0),
+    ]
+    names = ("override_id", "source", "owner", "mode", "prior_only", "weight", "observations")
+    return pl.DataFrame(rows, schema=names, orient="row")
+
+
+@pytest.fixture
+def judgement(company: Company) -> Judgement:
+    return Judgement(
+        statements=statement_rows(),
+        bridge=bridge_rows(company),
+        statistical=company.forecasts,
+        told={"new": ("n1", "n2", "n3"), "carried": ("c1",), "expired": ("it is over",),
+              "in_history": ("it may be in the history",)},
+        sentences=("sales (A. Rivera): +140 moved the plan by +90.6; weight 0.65: because",),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def consensus(company: Company) -> pl.DataFrame:
+    """The company's forecasts as stage consensus: 60 more of North in December, 40 of South."""
+    added = {("family=North", 1): 60.0, ("family=South %26 East", 2): 40.0}
+    added |= {("b", 1): 60.0, ("c", 2): 40.0, ("total", 1): 60.0, ("total", 2): 40.0}
+    more = pl.DataFrame(
+        [(node, lead, change) for (node, lead), change in added.items()],
+        schema=["unique_id", "lead", "more"], orient="row",
+    )  # fmt: skip
+    quantities = pl.col("plan", "mean", *SPREADS)
+    joined = company.forecasts.join(more, on=["unique_id", "lead"], how="left")
+    return joined.with_columns(
+        quantities + pl.col("more").fill_null(0.0), stage=pl.lit("consensus")
+    ).select(company.forecasts.columns)

@@ -16,7 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sopforecast.review.charts import ACTUAL_COLOUR, BANDS, PLAN_COLOUR, fan_chart
+from sopforecast.review.charts import BANDS, STATISTICAL_NAME, fan_chart
+from sopforecast.review.svg import ACTUAL_COLOUR, PLAN_COLOUR, STATISTICAL_COLOUR
 
 FIRST = date(2026, 12, 1)
 SVG = "{http://www.w3.org/2000/svg}"
@@ -116,6 +117,36 @@ def test_a_stage_without_quantiles_has_no_bands():
     assert len(areas(svg, outer.colour)) == 1
     assert not areas(svg, inner.colour)
     assert inner.name not in texts(svg)
+
+
+def test_the_statistical_plan_stands_beside_where_it_differs():
+    raised = pl.when(pl.int_range(pl.len()).is_between(4, 5)).then(1.3).otherwise(1.0)
+    judged = AHEAD.with_columns(pl.col("plan", "p10", "p25", "p50", "p75", "p90") * raised)
+    svg = fan_chart(PAST, judged, title="Total", unit="packs", statistical=AHEAD)
+    (plan,) = lines(svg, PLAN_COLOUR)
+    drawn = lines(svg, STATISTICAL_COLOUR)
+    (before,) = [line for line in drawn if line[0, 1] == pytest.approx(plan[3, 1], abs=0.01)]
+    # months 4 and 5 differ; the months around them make the lines meet
+    assert before[:, 0] == pytest.approx(plan[3:7, 0], abs=0.01)
+    assert before[[0, 3], 1] == pytest.approx(plan[[3, 6], 1], abs=0.01)
+    slope, offset = np.polyfit(judged["plan"].to_numpy(), plan[:, 1], 1)
+    assert before[:, 1] == pytest.approx(offset + slope * AHEAD["plan"].to_numpy()[3:7], abs=0.02)
+    wanted = [offset + slope * AHEAD[name].to_numpy()[3:7] for name in ("plan", "p10", "p90")]
+    for line in wanted:
+        assert any(one[:, 1] == pytest.approx(line, abs=0.02) for one in drawn)
+    assert len(drawn) == 3
+    assert STATISTICAL_NAME in texts(svg)
+
+
+def test_where_nobody_moved_anything_the_chart_is_as_before():
+    assert fan_chart(PAST, AHEAD, title="Total", unit="packs", statistical=AHEAD) == chart()
+    assert STATISTICAL_NAME not in texts(chart())
+
+
+def test_a_range_that_moved_alone_is_shown_too():
+    judged = AHEAD.with_columns(p90=pl.col("p90") * 1.2)
+    svg = fan_chart(PAST, judged, title="Total", unit="packs", statistical=AHEAD)
+    assert len(lines(svg, STATISTICAL_COLOUR)) == 3
 
 
 def test_axes_name_unit_and_months():

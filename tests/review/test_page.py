@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 from sopforecast.errors import RequestError
+from sopforecast.review.judgement import Judgement
 from sopforecast.review.page import write_page
 
 EVIL = '<script>alert("x")</script><img src=x onerror=alert(1)>'
@@ -228,6 +229,79 @@ def test_a_published_run_says_so(tmp_path, arguments):
     page = read(write_page(tmp_path / "review.html", **arguments))
     assert "published version 2, by Ann" in page.text
     assert "not published" not in page.text
+
+
+@pytest.fixture
+def judged(arguments, judgement, consensus) -> dict[str, Any]:
+    return arguments | {"forecasts": consensus, "judgement": judgement}
+
+
+def test_judgement_is_told_in_one_sentence_and_a_section(tmp_path, judged):
+    page = read(write_page(tmp_path / "review.html", **judged))
+    assert (
+        "Judgement moves the plan by +100 (+2.5%) over 12 months: sales +91, finance +41, "
+        "marketing −30, whole numbers −2." in page.text
+    )
+    assert "With a record of their own: sales. Prior only" in page.text
+    assert "What people said and what it moved" in page.text
+    assert ["sales", "+90.6", "+2.3%", "2", "A. Rivera, C. Okafor",
+            "weight 0.50 to 0.65, on 14 to 20 closed overrides"] in page.cells  # fmt: skip
+    assert ["sales (A. Rivera): +140 moved the plan by +90.6", "weight 0.65: because"] in page.cells
+    assert "New 3 Carried 1 Changed 0 Expired 1 Already in the history? 1" in page.text
+    assert "it may be in the history" in page.text
+    assert "it is over" in page.text
+    assert "The plan adds up at every level and month; quantiles do not." in page.text
+
+
+def test_judgement_has_a_waterfall_for_all_and_for_each_family_it_moved(tmp_path, judged):
+    page = read(write_page(tmp_path / "review.html", **judged))
+    silent = read(write_page(tmp_path / "silent.html", **judged | {"judgement": None}))
+    assert page.tags.count("svg") == silent.tags.count("svg") + 1 + 2
+    labels = [value for name, value in page.attributes if name == "aria-label"]
+    assert "Total: from the statistical plan to the approved plan, packs" in labels
+    assert "North: from the statistical plan to the consensus, packs" in labels
+
+
+def test_the_plan_before_judgement_stands_beside_each_month(tmp_path, judged):
+    page = read(write_page(tmp_path / "review.html", **judged))
+    assert ["Dec 2026", "330", "390", "369", "390", "411", "165", "+136%"] in page.cells
+    assert ["Nov 2027", "330", "330", "309", "330", "351", "165", "+100%"] in page.cells
+
+
+def test_where_nobody_spoke_the_page_is_the_same_to_the_byte(tmp_path, arguments, judgement):
+    plain = write_page(tmp_path / "plain.html", **arguments).read_bytes()
+    silence = Judgement(judgement.statements.clear(), judgement.bridge.clear(),
+                        judgement.statistical, {"new": ()})  # fmt: skip
+    assert write_page(tmp_path / "s.html", **arguments, judgement=silence).read_bytes() == plain
+    assert b"udgement" not in plain
+
+
+def test_what_has_only_expired_is_told_without_charts(tmp_path, arguments, judgement):
+    silence = Judgement(judgement.statements.clear(), judgement.bridge.clear(),
+                        judgement.statistical, {"expired": ("it is over",)})  # fmt: skip
+    page = read(write_page(tmp_path / "review.html", **arguments, judgement=silence))
+    plain = read(write_page(tmp_path / "plain.html", **arguments))
+    assert "it is over" in page.text
+    assert "leaves the plan of all items as it is" in page.text
+    assert page.tags.count("svg") == plain.tags.count("svg")
+
+
+def test_hostile_words_of_judgement_are_words(tmp_path, judged):
+    said = judged["judgement"]
+    swap = {"source:sales": f"source:{EVIL}"}
+    evil = Judgement(
+        said.statements.with_columns(source=pl.lit(EVIL), owner=pl.lit("=cmd|' /C calc'!A0")),
+        said.bridge.with_columns(pl.col("step").replace(swap)),
+        said.statistical,
+        dict.fromkeys(said.told, (EVIL, "=1+1")),
+        (f"{EVIL}; {EVIL}",),
+    )
+    tame = read(write_page(tmp_path / "tame.html", **judged))
+    page = read(write_page(tmp_path / "evil.html", **judged | {"judgement": evil}))
+    assert set(page.tags) <= set(tame.tags)
+    assert not [name for name, _ in page.attributes if name.startswith("on")]
+    assert page.text.count('<script>alert("x")</script>') >= 6
+    assert "=cmd|' /C calc'!A0" in page.text
 
 
 def test_a_failed_write_leaves_the_old_page_and_no_rest(tmp_path, arguments, monkeypatch):

@@ -173,7 +173,8 @@ class Credibility(dy.Schema):
 
     ``truth - baseline = shift + weight * adjustment + noise``, noise of scale ``spread``; shift,
     spread and ``inflation`` in multiples of ``unit_sd``. ``covariance`` is that of shift and
-    weight. ``inflation`` is the typical size of ``truth - baseline`` where somebody spoke.
+    weight. ``inflation`` is the typical size of ``truth - baseline`` where
+    this one speaks, as the line has it.
     ``common_error`` is the correlation of errors between contributors, ``event_error`` inside one
     event, ``months_error`` between months of one statement. ``overconfidence`` multiplies stated
     ranges. ``tail`` is the degrees of freedom of the noise. ``observations`` counts rows,

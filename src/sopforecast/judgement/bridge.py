@@ -144,11 +144,15 @@ def _why(row: dict[str, object]) -> str:
     narrowed = "" if abs(counted - weight) < 0.005 else f", with its stated range {counted:.2f}"
     if row["prior_only"]:
         return f"prior only, weight {weight:.2f}{narrowed}: too few of its statements have closed"
+    low, high = max(weight - Z80 * sd, 0.0), weight + Z80 * sd
+    worth = f"{weight:.0%} (80% range {low:.0%} to {high:.0%}"
     count = int(row["observations"])  # type: ignore[call-overload]
     kind = "uplift" if row["direction"] == "up" else "reduction"
     earlier = f"{count} earlier {kind}" + ("" if count == 1 else "s")
-    low, high = max(weight - Z80 * sd, 0.0), weight + Z80 * sd
+    if count == 0:
+        nobody = f"no {kind} of this owner has closed; those of {row['source']} came true at"
+        return f"weight {weight:.2f}{narrowed}: {nobody} {worth})"
     return (
-        f"weight {weight:.2f}{narrowed}: {earlier} came true at {weight:.0%} "
-        f"(80% range {low:.0%} to {high:.0%}, the record of others included)"
+        f"weight {weight:.2f}{narrowed}: {earlier} came true at {worth}, "
+        "the record of others included)"
     )

@@ -19,16 +19,43 @@ PRIOR_INFLATION = 2.0**0.5
 PRIOR_COMMON_ERROR, PRIOR_EVENT_ERROR, PRIOR_ERROR_SD = 0.65, 0.85, 0.2
 PRIOR_CELLS = 10.0
 CORRELATIONS = np.concatenate([np.arange(0.0, 0.96, 0.05), [0.98]])
-PRIOR_OVERCONFIDENCE, PRIOR_RANGES, PRIOR_ROWS = 1.5, 8.0, 10.0
+PRIOR_OVERCONFIDENCE, PRIOR_RANGES, PRIOR_ROWS = 1.5, 8.0, 5.0
 OUTLIER = 5.0
 EXPLAINED_FROM = 0.05
 
 
-def learned_inflation(observations: pl.DataFrame, power: np.ndarray) -> float:
-    """Root mean square of ``truth - baseline`` where somebody spoke, in ``unit_sd``, shrunk."""
-    square = np.minimum(np.abs(observations["y"].to_numpy()), OUTLIER) ** 2
-    total = PRIOR_ROWS * PRIOR_INFLATION**2 + float(power @ square)
-    return float(np.sqrt(total / (PRIOR_ROWS + power.sum())))
+def learned_inflation(
+    observations: pl.DataFrame, frame: pl.DataFrame, power: np.ndarray
+) -> pl.Series:
+    """Typical size of ``truth - baseline`` where somebody speaks, by the line and what was said.
+
+    ``inflation**2 = spread**2 + weight**2 * size**2``, ``size`` the root mean square of ``d``: of
+    the owner, shrunk to everybody's. The share of it that a statement explains is then that of the
+    line: nothing for who says nothing, however small his noise.
+
+    Parameters
+    ----------
+    observations : pl.DataFrame
+        ``Observations``.
+    frame : pl.DataFrame
+        ``Posterior.frame``.
+    power : ndarray
+        With which each observation counts.
+
+    Returns
+    -------
+    pl.Series
+        One value a row of ``frame``, in ``unit_sd``.
+    """
+    square = (pl.col("d") ** 2).clip(0, OUTLIER**2) * pl.col("power")
+    told = observations.with_columns(power=pl.Series(power))
+    everybody = told.select(square.sum() / pl.col("power").sum()).item()
+    size = (square.sum() + PRIOR_ROWS * everybody) / (pl.col("power").sum() + PRIOR_ROWS)
+    owners = told.group_by("source", "owner").agg(size=size)
+    sizes = frame.join(owners, on=["source", "owner"], how="left", maintain_order="left")
+    return sizes.select(
+        (pl.col("spread") ** 2 + pl.col("weight") ** 2 * pl.col("size").fill_null(everybody)).sqrt()
+    ).to_series()
 
 
 def learned_overconfidence(observations: pl.DataFrame, power: np.ndarray) -> pl.DataFrame:
@@ -37,11 +64,16 @@ def learned_overconfidence(observations: pl.DataFrame, power: np.ndarray) -> pl.
     Root of the mean squared error of what was stated over the stated variance; owners are shrunk to
     everybody (owner ``*``), everybody to the prior.
     """
-    told = observations.with_columns(power=pl.Series(power)).filter(pl.col("stated_sd") > 0)
+    ranged = pl.col("stated_sd").fill_null(0.0) > 0
     error = ((pl.col("y") - pl.col("d")) / pl.col("stated_sd")).abs().clip(0, OUTLIER) ** 2
-    sums = told.group_by("source", "owner").agg(
-        n=pl.col("power").sum(), square=(error * pl.col("power")).sum()
+    told = observations.select(
+        "source",
+        "owner",
+        n=pl.when(ranged).then(pl.Series(power)).otherwise(0.0),
+        square=pl.when(ranged).then(error * pl.Series(power)).otherwise(0.0),
     )
+    sums = told.group_by("source", "owner").agg(pl.col("n", "square").sum())
+    sums = sums.sort("source", "owner")
     n, square = (float(sums[name].to_numpy().sum()) for name in ("n", "square"))
     everybody = (PRIOR_RANGES * PRIOR_OVERCONFIDENCE**2 + square) / (PRIOR_RANGES + n)
     own = (PRIOR_RANGES * everybody + pl.col("square")) / (PRIOR_RANGES + pl.col("n"))
@@ -64,7 +96,7 @@ def explained(spread: np.ndarray, inflation: np.ndarray | float) -> tuple[np.nda
 
 
 def learned_common_error(
-    observations: pl.DataFrame, fitted: Posterior, inflation: float, power: np.ndarray
+    observations: pl.DataFrame, fitted: Posterior, inflation: pl.Series, power: np.ndarray
 ) -> tuple[float, float]:
     """Correlation of errors between contributors to one cell, and between those of one event.
 
@@ -72,15 +104,14 @@ def learned_common_error(
     every correlation of a grid; each counts by how well it foresaw the truth of those cells, and by
     the prior. Cells count once, however many spoke.
     """
-    rows = _with_line(observations, fitted).with_columns(power=pl.Series(power))
+    line = fitted.frame.with_columns(inflation=inflation)
+    rows = _with_line(observations, line).with_columns(power=pl.Series(power))
     rows = rows.filter(_owners_of_cell() > 1)
     in_event = rows.filter(pl.col("event_id").is_not_null().any().over("cell"))
     apart = rows.filter(~pl.col("event_id").is_not_null().any().over("cell"))
-    common = _likeliest(
-        _foreseen(apart, inflation, fitted.tail, lambda rho: (rho, rho)), PRIOR_COMMON_ERROR
-    )
+    common = _likeliest(_foreseen(apart, fitted.tail, lambda rho: (rho, rho)), PRIOR_COMMON_ERROR)
     event = _likeliest(
-        _foreseen(in_event, inflation, fitted.tail, lambda rho: (common, max(rho, common))),
+        _foreseen(in_event, fitted.tail, lambda rho: (common, max(rho, common))),
         PRIOR_EVENT_ERROR,
     )
     return common, max(event, common)
@@ -95,7 +126,6 @@ def _likeliest(log_density: np.ndarray, prior: float) -> float:
 
 def _foreseen(
     rows: pl.DataFrame,
-    inflation: float,
     tail: float,
     correlations: Callable[[float], tuple[float, float]],
 ) -> np.ndarray:
@@ -106,18 +136,18 @@ def _foreseen(
     rows = rows.with_columns(n=pl.len().over("cell")).sort("n", "cell", "override_id")
     for (n,), part in rows.group_by("n", maintain_order=True):
         columns = {
-            name: part[name].to_numpy().reshape(-1, int(n))  # type: ignore[call-overload]
-            for name in ("weight", "shift", "spread", "d", "y", "power")
+            name: part[name].to_numpy().reshape(-1, int(n))
+            for name in ("weight", "shift", "spread", "inflation", "d", "y", "power")
         }
-        names = part["event_id"].fill_null("").to_numpy().reshape(-1, int(n))  # type: ignore[call-overload]
+        names = part["event_id"].fill_null("").to_numpy().reshape(-1, int(n))
         together = (names[:, :, None] == names[:, None, :]) & (names != "")[:, :, None]
-        _, variance = explained(columns["spread"], inflation)
-        variance = variance.max(axis=1, keepdims=True)
-        share = 1.0 - columns["spread"] ** 2 / variance
+        share, variance = explained(columns["spread"], columns["inflation"])
+        unit = _units_of_cell(columns["y"])
+        variance = variance.mean(axis=1, keepdims=True) * unit.max(axis=1, keepdims=True) ** 2
         error = variance * (1.0 - share) / share
-        x = columns["weight"] * columns["d"] / share
+        x = columns["weight"] * columns["d"] * unit / share
         least = np.minimum(error[:, :, None], error[:, None, :])
-        own = np.eye(int(n)) * error[:, :, None]  # type: ignore[call-overload]
+        own = np.eye(int(n)) * error[:, :, None]
         for k, rho in enumerate(CORRELATIONS.tolist()):
             apart, inside = correlations(rho)
             rate = np.where(together, inside, apart)
@@ -125,12 +155,19 @@ def _foreseen(
             seen = variance[:, :, None] + noise
             gain = np.linalg.solve(seen, np.broadcast_to(variance[:, :, None], (*x.shape, 1)))
             gain = np.maximum(gain[:, :, 0], 0.0)
-            shift = (gain * columns["shift"]).sum(axis=1) / gain.sum(axis=1)
+            shift = (gain * columns["shift"] * unit).sum(axis=1) / gain.sum(axis=1)
             mean = (gain * x).sum(axis=1) + shift
             scale = np.sqrt(np.maximum(variance[:, 0] * (1.0 - gain.sum(axis=1)), 1e-6))
-            score = student.logpdf(columns["y"].mean(axis=1), tail, mean, scale)
+            score = student.logpdf((columns["y"] * unit)[:, 0], tail, mean, scale)
             found[k] += float(columns["power"].mean(axis=1) @ score)
     return found
+
+
+def _units_of_cell(y: np.ndarray) -> np.ndarray:
+    """Size (M, n) of each statement's unit beside the smallest of its cell: the truth is one."""
+    size = np.abs(y)
+    most = size.max(axis=1, keepdims=True)
+    return np.where(size > 1e-9 * most, most / np.where(size > 0, size, 1.0), 1.0)
 
 
 def share_of_rows(observations: pl.DataFrame, fitted: Posterior) -> pl.Series:
@@ -140,7 +177,7 @@ def share_of_rows(observations: pl.DataFrame, fitted: Posterior) -> pl.Series:
     a cell with ``n`` owners counts ``1 / (1 + (n - 1) r)``, ``r`` the correlation of residuals
     between owners of one cell.
     """
-    rows = _with_line(observations, fitted).with_columns(owners=_owners_of_cell())
+    rows = _with_line(observations, fitted.frame).with_columns(owners=_owners_of_cell())
     z = rows.select(
         "cell",
         "owners",
@@ -151,6 +188,7 @@ def share_of_rows(observations: pl.DataFrame, fitted: Posterior) -> pl.Series:
         alike=(pl.col("z").sum() ** 2 - (pl.col("z") ** 2).sum()) / (pl.len() * (pl.len() - 1)),
         square=(pl.col("z") ** 2).mean(),
     )
+    pairs = pairs.sort("cell")
     prior = PRIOR_CELLS * PRIOR_COMMON_ERROR
     alike, square = (float(pairs[name].to_numpy().sum()) for name in ("alike", "square"))
     r = float(np.clip((prior + alike) / (PRIOR_CELLS + square), 0.0, 1.0))
@@ -161,11 +199,10 @@ def _owners_of_cell() -> pl.Expr:
     return pl.struct("source", "owner").n_unique().over("cell")
 
 
-def _with_line(observations: pl.DataFrame, fitted: Posterior) -> pl.DataFrame:
+def _with_line(observations: pl.DataFrame, frame: pl.DataFrame) -> pl.DataFrame:
     """Observations with the weight, shift and spread of their source, owner and direction."""
     direction = pl.when(pl.col("d") >= 0).then(pl.lit("up")).otherwise(pl.lit("down"))
-    line = fitted.frame.filter(pl.col("reason") == ANY)
-    line = line.select("source", "owner", "direction", "weight", "shift", "spread")
+    line = frame.filter(pl.col("reason") == ANY).drop("reason", "observations", "opinions")
     return observations.with_columns(direction=direction).join(
         line, on=["source", "owner", "direction"], how="left", maintain_order="left"
     )

@@ -102,7 +102,7 @@ def condition(
         free[group.items, group.months] = False
     weights = np.zeros(len(said.members))
     moves = []
-    for group in groups:
+    for group in sorted(groups, key=lambda one: _last_month(said, one), reverse=True):
         moves += _condition_group(draws, said, group, steps, weights, free, seed)
     return moves, weights
 
@@ -274,6 +274,12 @@ def _last_levels(own: Said) -> Sequence[int]:
             if key not in last or own.months[k].max() > own.months[last[key]].max():
                 last[key] = k
     return list(last.values())
+
+
+def _last_month(said: Said, group: Group) -> int:
+    """Last month of a group's ``level`` statements, -1 for none: the last is carried on."""
+    levels = [k for k in group.scalars.tolist() if said.frame["reason"][k] == LEVEL]
+    return max((int(said.months[k].max()) for k in levels), default=-1)
 
 
 def _slope(later: np.ndarray, stated: np.ndarray) -> float:

@@ -30,7 +30,7 @@ from sopforecast.judgement.posterior import Posterior
 
 Method = Literal["closed_form", "nuts"]
 HALF_LIVES: tuple[float | None, ...] = (None, 24.0, 12.0, 6.0)
-MONTHS_FOR_HALF_LIFE, ROWS_FOR_HALF_LIFE, ORIGINS_OF_HALF_LIFE = 9, 40, 4
+MONTHS_FOR_HALF_LIFE, ROWS_FOR_HALF_LIFE, ORIGINS_OF_HALF_LIFE = 9, 40, 3
 
 PRIOR_TAIL = 8.0
 
@@ -81,6 +81,7 @@ def fit_credibility(
     if observations.height == 0:
         columns = {n: c.dtype for n, c in Credibility.columns().items() if n != "fit_id"}
         return pl.DataFrame(schema=columns), ()
+    observations = observations.sort("override_id", "ds_from")
     observations = observations.with_columns(
         share=share_of_rows(observations, fit_closed_form(observations, rounds=2))
     )
@@ -90,12 +91,12 @@ def fit_credibility(
         kept = f"the fit of {last_good['closed'][0]:%Y-%m} stays"
         return last_good.drop("fit_id", strict=False), (f"{'; '.join(missed)}: {kept}",)
     power = _power(observations, life)
-    inflation = learned_inflation(observations, power)
+    inflation = learned_inflation(observations, fitted.frame, power)
     common, event = learned_common_error(observations, fitted, inflation, power)
     counted = fitted.frame.with_columns(
         closed=pl.lit(closed),
         known_at=pl.lit(known_at, dtype=pl.Datetime("us")),
-        inflation=pl.lit(inflation),
+        inflation=inflation,
         common_error=pl.lit(common),
         event_error=pl.lit(event),
         months_error=pl.lit(fitted.months_error),
@@ -135,7 +136,7 @@ def lookup(
     pl.DataFrame
         In the order of ``said``: weight, shift, spread, weight_sd, shift_sd, covariance, inflation,
         common_error, event_error, overconfidence, tail, observations (closed opinions of the
-        owner in that direction; of the source for a new owner) and prior_only. A weight learned
+        owner in that direction) and prior_only. A weight learned
         below zero counts as zero: nobody's word is turned around; what it explained is noise then.
     """
     if credibility is None or credibility.height == 0:
@@ -161,8 +162,8 @@ def lookup(
         if row is None:
             rows.append((*_PRIOR.values(), 0, True))
             continue
-        known = by_key.get((source, owner, ANY, direction), row)
-        rows.append((*(row[name] for name in LEARNED), known["opinions"], False))
+        own = by_key.get((source, owner, ANY, direction), {"opinions": 0})
+        rows.append((*(row[name] for name in LEARNED), own["opinions"], False))
     found = pl.DataFrame(rows, schema=_LOOKUP, orient="row")
     turned = pl.col("weight") < 0
     return found.with_columns(
@@ -180,7 +181,8 @@ def choose_half_life(observations: pl.DataFrame) -> float | None:
     ages = sorted(set(observations["age"].to_list()))
     if len(ages) < MONTHS_FOR_HALF_LIFE or observations.height < ROWS_FOR_HALF_LIFE:
         return None
-    origins = ages[: len(ages) // 2 : max(1, len(ages) // 2 // ORIGINS_OF_HALF_LIFE)]
+    newest = np.linspace(0, len(ages) // 2 - 1, ORIGINS_OF_HALF_LIFE).round().astype(int)
+    origins = [ages[i] for i in sorted(set(newest.tolist()))]
     scores = [_prequential_score(observations, origins, life) for life in HALF_LIVES]
     best = int(np.argmax(np.array(scores)))
     return HALF_LIVES[best]

@@ -113,8 +113,7 @@ def update_atoms(evidence: Evidence, covers: np.ndarray, variance: np.ndarray) -
     variance = _as_wide_as_units(evidence, on, variance)
     both = (on * variance) @ on.T  # variance of what two statements share, at inflation 1
     share, of_cells = explained(evidence.spread, evidence.inflation)
-    inflation = float(of_cells.max())
-    share = 1.0 - np.square(evidence.spread) / inflation
+    inflation = float(of_cells.mean())
     x = evidence.weight * evidence.adjustment / share
     error = _with_stated_range(evidence, inflation * (1.0 - share) / share)
     noise = _shared_errors(evidence, both, error)

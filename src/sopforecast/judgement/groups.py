@@ -23,7 +23,7 @@ class Group:
     scalars : ndarray of int (K,)
         Which statements, ascending.
     items, months : ndarray of int (C,)
-        The group's cells, atom by atom.
+        The group's cells, atom by atom, atoms in the order of their first cell.
     starts : ndarray of int (A + 1,)
         Cells ``starts[a]:starts[a + 1]`` make up atom ``a``.
     covers : ndarray of bool (K, A)
@@ -95,7 +95,12 @@ def _group(
     marks: np.ndarray,
 ) -> Group:
     starts = np.append(np.flatnonzero(np.append(True, marks[1:] != marks[:-1])), len(marks))
-    one = starts[:-1]  # a cell of each atom tells which statements cover it
+    one = starts[:-1]  # a cell of each atom, its first, tells which statements cover it
+    atoms = np.lexsort((columns[one], items[one]))
+    cells = np.concatenate([np.arange(starts[a], starts[a + 1]) for a in atoms])
+    items, columns = items[cells], columns[cells]
+    starts = np.append(0, np.cumsum(np.diff(starts)[atoms]))
+    one = starts[:-1]
     covers = np.stack(
         [np.isin(items[one], members[k]) & np.isin(columns[one], months[k]) for k in scalars]
     )

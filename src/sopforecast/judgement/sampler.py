@@ -32,7 +32,7 @@ from sopforecast.judgement.effects import (
 )
 from sopforecast.judgement.noise import OWNER_SPREAD_SD, SOURCE_SPREAD_SD
 from sopforecast.judgement.posterior import Posterior, who_spoke
-from sopforecast.judgement.sampled_model import SAMPLED, build_model, starts
+from sopforecast.judgement.sampled_model import SAMPLED, Start, build_model, starts
 
 MAX_R_HAT, MIN_ESS = 1.01, 400.0
 TARGET_ACCEPT = 0.85
@@ -79,13 +79,49 @@ def fit_nuts(
         raise ValueError("observations: found no rows; allowed: at least one closed statement")
     rows = statement_sums(observations, half_life=half_life)
     start = starts(rows)
-    idata = sample(build_model(rows, start), seed=seed, draws=draws, tune=tune, chains=chains)
+    drawn = draw(compile_model(rows, start), seed=seed, draws=draws, tune=tune, chains=chains)
+    return posterior_of(observations, rows, start, drawn, seed=seed)
+
+
+def compile_model(rows: Rows, start: Start) -> Any:
+    """The model as nutpie's compiled one, by numba: no C compiler is needed."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of arviz, about its next version
+        import nutpie
+        import pytensor
+
+    with warnings.catch_warnings(), pytensor.config.change_flags(cxx=""):
+        warnings.filterwarnings("ignore", message="Loop fusion failed")  # costs a little speed
+        return nutpie.compile_pymc_model(build_model(rows, start), backend="numba")
+
+
+def draw(compiled: Any, *, seed: int, draws: int, tune: int, chains: int) -> dict[str, np.ndarray]:
+    """Draws (chains, draws, ...) of ``SAMPLED``, and ``diverging`` (chains, draws)."""
+    import nutpie
+
+    idata = nutpie.sample(
+        compiled, draws=draws, tune=tune, chains=chains, seed=seed, target_accept=TARGET_ACCEPT,
+        save_warmup=False, progress_bar=False,
+    )  # fmt: skip
     drawn = {name: idata.posterior[name].to_numpy() for name in SAMPLED}
-    common, own = start.effects(drawn["z_common"], drawn["z_own"], drawn["kappa"][..., None])
+    return {**drawn, "diverging": idata.sample_stats["diverging"].to_numpy()}
+
+
+def posterior_of(
+    observations: pl.DataFrame,
+    rows: Rows,
+    start: Start,
+    drawn: dict[str, np.ndarray],
+    *,
+    seed: int,
+) -> Posterior:
+    """Everybody who spoke, and who might, from draws; with how well the chains agree."""
+    kappa = drawn["kappa"]
+    common, own = start.effects(drawn["z_common"], drawn["z_own"], kappa[..., None])
     spreads = start.spreads(drawn["z_spread"])
     said = who_spoke(observations)
-    results = _results(said, rows, common, own, spreads, drawn["kappa"], seed=seed)
-    others = [drawn[name] for name in SAMPLED[3:]]
+    results = _results(said, rows, common, own, spreads, kappa, seed=seed)
+    others = [drawn[name] for name in ("kappa", "months_error", "tail_above_2")]
     r_hat, ess = _convergence([common, own, spreads, *others, *results])
     return Posterior(
         frame=_frame(said, *results),
@@ -94,7 +130,7 @@ def fit_nuts(
         method="nuts",
         r_hat=r_hat,
         ess=ess,
-        divergences=int(idata.sample_stats["diverging"].to_numpy().sum()),
+        divergences=int(drawn["diverging"].sum()),
     )
 
 
@@ -108,19 +144,6 @@ def passes(posterior: Posterior) -> list[str]:
     if posterior.divergences:
         failed.append(f"divergences {posterior.divergences}; allowed: none")
     return failed
-
-
-def sample(model: Any, *, seed: int, draws: int, tune: int, chains: int) -> Any:
-    """Draws of a model by nutpie, compiled by numba (no C compiler is needed); silent."""
-    import nutpie
-    import pytensor
-
-    with warnings.catch_warnings(), pytensor.config.change_flags(cxx=""):
-        compiled = nutpie.compile_pymc_model(model, backend="numba")
-    return nutpie.sample(
-        compiled, draws=draws, tune=tune, chains=chains, seed=seed, save_warmup=False,
-        progress_bar=False, target_accept=TARGET_ACCEPT,
-    )  # fmt: skip
 
 
 def _results(
@@ -182,9 +205,10 @@ def _normal_scores(shape: tuple[int, ...], *, seed: int, name: str) -> np.ndarra
 def _convergence(drawn: list[np.ndarray]) -> tuple[float, float]:
     """Largest r_hat and smallest effective sample size (bulk and tail) of all quantities."""
     import arviz as az
+    import xarray as xr
 
     watched = np.concatenate([values.reshape(*values.shape[:2], -1) for values in drawn], axis=2)
-    data = az.convert_to_dataset({"x": watched})
+    data = xr.Dataset({"x": (("chain", "draw", "k"), watched)})
     r_hat = float(az.rhat(data)["x"].max())
     ess = min(float(az.ess(data, method=method)["x"].min()) for method in ("bulk", "tail"))
     return r_hat, ess

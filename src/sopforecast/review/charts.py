@@ -1,27 +1,34 @@
-"""One fan chart: the past of a node, its plan, and the ranges around it, as a small static SVG.
+"""One fan chart: the past of a node, its plan, and the ranges around it.
 
-The same numbers give the same bytes: the drawing depends on nothing but its arguments (no date, no
-font of the machine, no matplotlibrc). Text stays text, so a chart is small and can be searched.
+Where people moved the plan, the statistical one stands beside it as a broken line, with the edges
+of its own range.
 """
 
 from __future__ import annotations
 
-import io
 import math
-import re
 from datetime import date
 from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
 
 from sopforecast.core.months import add_months, months_between
+from sopforecast.review.svg import (
+    ACTUAL_COLOUR,
+    GRID,
+    MUTED,
+    PLAN_COLOUR,
+    STATISTICAL_COLOUR,
+    picture,
+    shortened,
+    value_ticks,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 HISTORY_MONTHS = 36
-ACTUAL_COLOUR = "#30343b"
-PLAN_COLOUR = "#0b4f8a"
+STATISTICAL_NAME = "Statistical"
 
 
 class Band(NamedTuple):
@@ -40,10 +47,9 @@ BANDS = (
 
 _SIZE_INCHES = (5.6, 2.6)
 _PLOT_AREA = (0.11, 0.125, 0.875, 0.735)
-_MUTED, _GRID = "#59616d", "#e4e8ed"
-_SCALES = ((1e9, 1e9, "bn"), (1e6, 1e6, "M"), (2e4, 1e3, "k"))
 _ZERO_BASED_BELOW = 0.5
-_UNIT_HERE, _UNIT_LENGTH = "unit of the axis", 26
+_UNIT_HERE = "unit of the axis"
+_COMPARED = ("plan", "p10", "p90")
 
 
 class _Line(NamedTuple):
@@ -53,7 +59,14 @@ class _Line(NamedTuple):
     values: list[float]
 
 
-def fan_chart(history: pl.DataFrame, forecast: pl.DataFrame, *, title: str, unit: str) -> str:
+def fan_chart(
+    history: pl.DataFrame,
+    forecast: pl.DataFrame,
+    *,
+    title: str,
+    unit: str,
+    statistical: pl.DataFrame | None = None,
+) -> str:
     """Draw one node.
 
     Parameters
@@ -66,6 +79,9 @@ def fan_chart(history: pl.DataFrame, forecast: pl.DataFrame, *, title: str, unit
         What a screen reader says; not drawn, the page writes it above the chart.
     unit : str
         Unit of demand, written above the axis with "per month".
+    statistical : pl.DataFrame, optional
+        ds, plan, p10, p90 of the node before judgement; drawn in the months where any differs,
+        and in the months next to them, so that the lines meet.
 
     Returns
     -------
@@ -76,23 +92,21 @@ def fan_chart(history: pl.DataFrame, forecast: pl.DataFrame, *, title: str, unit
     -----
     The vertical axis starts at zero unless all that is drawn lies above half the largest value.
     """
-    import matplotlib
-    from matplotlib.figure import Figure
-
     rows = forecast.sort("ds")
     first = rows["ds"][0]
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rc("svg", fonttype="none", hashsalt=f"fan {title}")
-        matplotlib.rc("font", **{"sans-serif": ["DejaVu Sans"]})
-        figure = Figure(figsize=_SIZE_INCHES)
-        axes = figure.add_axes(_PLOT_AREA)
-        _draw(axes, _past(history, first=first), rows)
+
+    def draw(axes: Axes) -> None:
+        _draw(axes, _past(history, first=first), rows, _apart(rows, statistical))
         _label(axes, first=first)
-        drawn = io.StringIO()
-        nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
-        figure.savefig(drawn, format="svg", metadata=nothing, transparent=True)
-    return _tidy(drawn.getvalue(), title=title, unit=unit)
+
+    return picture(
+        draw,
+        size=_SIZE_INCHES,
+        area=_PLOT_AREA,
+        salt=f"fan {title}",
+        title=title,
+        words={_UNIT_HERE: f"{shortened(unit)} per month"},
+    )
 
 
 def _past(history: pl.DataFrame, *, first: date) -> _Line:
@@ -106,7 +120,25 @@ def _past(history: pl.DataFrame, *, first: date) -> _Line:
     return _Line(months, [known.get(month, math.nan) for month in months])
 
 
-def _draw(axes: Axes, past: _Line, rows: pl.DataFrame) -> None:
+def _apart(rows: pl.DataFrame, statistical: pl.DataFrame | None) -> pl.DataFrame | None:
+    """The statistical rows beside ``rows``, null where both agree; None when they agree all over.
+
+    A month next to one that differs is kept, so that a lone month makes a line.
+    """
+    if statistical is None:
+        return None
+    both = rows.select("ds", *_COMPARED).join(
+        statistical.select("ds", *_COMPARED), on="ds", how="left", suffix="_before",
+        maintain_order="left",
+    )  # fmt: skip
+    differs = pl.any_horizontal(pl.col(n).ne_missing(pl.col(f"{n}_before")) for n in _COMPARED)
+    near = pl.any_horizontal(differs.shift(by, fill_value=False) for by in (-1, 0, 1))
+    if not both.select(differs.any()).item():
+        return None
+    return both.select(pl.when(near).then(f"{name}_before").alias(name) for name in _COMPARED)
+
+
+def _draw(axes: Axes, past: _Line, rows: pl.DataFrame, statistical: pl.DataFrame | None) -> None:
     """Draw bands, plan and past, and set the limits of both axes from what was drawn."""
     months = list(range(rows.height))
     axes.plot(*past, color=ACTUAL_COLOUR, linewidth=1.2, label="Actual")
@@ -119,13 +151,32 @@ def _draw(axes: Axes, past: _Line, rows: pl.DataFrame) -> None:
         if None not in low and None not in high:
             edges = (months, low, high) if len(months) > 1 else _widened(months, low, high)
             axes.fill_between(*edges, color=band.colour, linewidth=0, label=band.name)
-    axes.axvline(-0.5, color=_MUTED, linewidth=0.6, linestyle=(0, (2, 2)))
+    if statistical is not None:
+        _draw_statistical(axes, statistical)
+    axes.axvline(-0.5, color=MUTED, linewidth=0.6, linestyle=(0, (2, 2)))
     axes.set_xlim(min([-6, *past.months]) - 0.8, len(months) - 0.2)
     low, high = axes.dataLim.intervaly
     if low < 0:
-        axes.axhline(0, color=_MUTED, linewidth=0.6)
+        axes.axhline(0, color=MUTED, linewidth=0.6)
     elif low < _ZERO_BASED_BELOW * high or high <= 0:
         axes.set_ylim(0, 1.06 * high if high > 0 else 1)
+
+
+def _draw_statistical(axes: Axes, rows: pl.DataFrame) -> None:
+    """The plan before judgement and the edges of its range, under the plan of the page."""
+    months = list(range(rows.height))
+    styles = (
+        ("plan", 1.3, (0, (3, 1.5))),
+        ("p10", 0.7, (0, (1, 1.5))),
+        ("p90", 0.7, (0, (1, 1.5))),
+    )
+    for column, width, dashes in styles:
+        values = [math.nan if value is None else value for value in rows[column].to_list()]
+        axes.plot(
+            months, values, color=STATISTICAL_COLOUR, linewidth=width, linestyle=dashes,
+            label=STATISTICAL_NAME if column == "plan" else None, zorder=1.9,
+            marker="o" if len(months) == 1 else "", markersize=2.4,
+        )  # fmt: skip
 
 
 def _widened(months: list[int], *edges: list[float]) -> tuple[list[float], ...]:
@@ -142,54 +193,20 @@ def _label(axes: Axes, *, first: date) -> None:
         offset: _month_label(month) for offset, month in months.items() if month.month in (1, 7)
     }
     axes.set_xticks(list(ticks), list(ticks.values()))
-    axes.set_yticks(*_value_ticks(*axes.get_ylim()))
-    axes.grid(axis="y", color=_GRID, linewidth=0.7)
+    axes.set_yticks(*value_ticks(*axes.get_ylim()))
+    axes.grid(axis="y", color=GRID, linewidth=0.7)
     axes.set_axisbelow(True)
-    axes.tick_params(colors=_MUTED, labelsize=9, length=2.5, width=0.6)
+    axes.tick_params(colors=MUTED, labelsize=9, length=2.5, width=0.6)
     axes.tick_params(axis="y", length=0)
     for side, spine in axes.spines.items():
         spine.set_visible(side == "bottom")
-        spine.set(color=_MUTED, linewidth=0.6)
-    axes.text(-0.118, 1.065, _UNIT_HERE, transform=axes.transAxes, fontsize=9, color=_MUTED)
+        spine.set(color=MUTED, linewidth=0.6)
+    axes.text(-0.118, 1.065, _UNIT_HERE, transform=axes.transAxes, fontsize=9, color=MUTED)
     axes.legend(
-        loc="lower right", bbox_to_anchor=(1.01, 1.0), ncols=4, frameon=False, fontsize=9,
-        labelcolor=_MUTED, handlelength=1.2, handletextpad=0.4, columnspacing=1.0, borderpad=0.2,
+        loc="lower right", bbox_to_anchor=(1.01, 1.0), ncols=5, frameon=False, fontsize=9,
+        labelcolor=MUTED, handlelength=1.2, handletextpad=0.4, columnspacing=1.0, borderpad=0.2,
     )  # fmt: skip
 
 
 def _month_label(month: date) -> str:
     return f"Jan {month.year}" if month.month == 1 else "Jul"
-
-
-def _value_ticks(low: float, high: float) -> tuple[list[float], list[str]]:
-    """Round values between the limits, and one scale and number of decimals for all of them."""
-    from matplotlib.ticker import MaxNLocator
-
-    locator = MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10], min_n_ticks=3)
-    values = [float(value) for value in locator.tick_values(low, high) if low <= value <= high]
-    largest = max(map(abs, values), default=1.0)
-    scale, suffix = next(((s, name) for limit, s, name in _SCALES if largest >= limit), (1.0, ""))
-    exact = [f"{round(value / scale, 6):.6f}".rstrip("0").partition(".")[2] for value in values]
-    decimals = max(map(len, exact), default=0)
-    return values, [f"{value / scale:,.{decimals}f}{suffix}" if value else "0" for value in values]
-
-
-def _tidy(svg: str, *, title: str, unit: str) -> str:
-    """Drop the file prologue, the page-wide style and ids nothing refers to; write the names in.
-
-    The unit is written here and not by matplotlib, which would read ``$`` as mathematics and
-    measure letters its own font does not have.
-    """
-    from xml.sax.saxutils import escape, quoteattr
-
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"\s*<defs>\s*<style.*?</style>\s*</defs>", "", svg, count=1, flags=re.DOTALL)
-    svg = re.sub(r'<g id="[^"]*"', "<g", svg)
-    short = unit if len(unit) <= _UNIT_LENGTH else f"{unit[: _UNIT_LENGTH - 1]}…"
-    svg = svg.replace(f">{_UNIT_HERE}<", f">{escape(_printable(short))} per month<")
-    label = f'<svg role="img" aria-label={quoteattr(_printable(title))} stroke-linejoin="round"'
-    return svg.replace("<svg", label, 1).strip()
-
-
-def _printable(text: str) -> str:
-    return "".join(letter if letter.isprintable() else " " for letter in text)

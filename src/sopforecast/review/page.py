@@ -20,8 +20,12 @@ from markupsafe import Markup
 from sopforecast.core.months import MONTHS_A_YEAR
 from sopforecast.errors import RequestError
 from sopforecast.review import account, wording
+from sopforecast.review import judgement as judging
+from sopforecast.review.bridge import Walk
 from sopforecast.review.charts import fan_chart
 from sopforecast.review.headline import TOTAL, headline
+from sopforecast.review.judgement import Judgement
+from sopforecast.review.waterfall import waterfall
 
 CHARTED_NODES = 24
 DEFAULT_UNIT = "units"
@@ -42,6 +46,7 @@ def write_page(
     notes: Sequence[str] = (),
     units: Mapping[str, str] | None = None,
     components: pl.DataFrame | None = None,
+    judgement: Judgement | None = None,
 ) -> Path:
     """Write the review page of one run and stage.
 
@@ -76,6 +81,9 @@ def write_page(
         Node to its unit; "units" where missing.
     components : pl.DataFrame, optional
         unique_id, segment, model, reason of every item: who fell back to what, and why.
+    judgement : Judgement, optional
+        What people said and what it moved; without it, or when nobody spoke, nothing of it is on
+        the page.
 
     Returns
     -------
@@ -88,9 +96,13 @@ def write_page(
         When the forecasts are empty, of several runs or stages, or of nodes without a level.
     """
     names = _Names(node_levels, descriptions, units or {})
+    spoken = None if judgement is None or judgement.is_silent else judgement
+    plans = _plan_views(forecasts, history_nodes, names, spoken)
+    stage = str(forecasts["stage"][0])
     context = {
-        **_plan_views(forecasts, history_nodes, names),
-        "run": _run_view(run, stage=str(forecasts["stage"][0])),
+        **plans,
+        "judged": _judged_view(spoken, names, plans, stage=stage),
+        "run": _run_view(run, stage=stage),
         "notes": [str(note) for note in (run.get("notes"), *notes) if note],
         "checks": account.checks_by_severity(checks),
         "models": account.models_by_segment(weights, components),
@@ -134,7 +146,10 @@ def _run_view(run: Mapping[str, object], *, stage: str) -> dict[str, Any]:
 
 
 def _plan_views(
-    forecasts: pl.DataFrame, history_nodes: pl.DataFrame, names: _Names
+    forecasts: pl.DataFrame,
+    history_nodes: pl.DataFrame,
+    names: _Names,
+    judgement: Judgement | None,
 ) -> dict[str, Any]:
     """The tables and charts of total, the first level and the widest items."""
     head = headline(forecasts, node_levels=names.levels, history_nodes=history_nodes)
@@ -142,12 +157,13 @@ def _plan_views(
         raise RequestError(f"the forecasts have no node {TOTAL!r}; a page starts with it")
     totals, widest = head.totals.to_dicts(), head.widest.to_dicts()
     drawn = [row["unique_id"] for row in [*totals[: CHARTED_NODES + 1], *widest]]
-    chart = _chart_maker(forecasts, history_nodes, drawn, names)
+    before = None if judgement is None else judgement.statistical
+    chart = _chart_maker(forecasts, history_nodes, drawn, names, before)
     rows = [row | names.of(row["unique_id"]) for row in totals]
     items = [row | names.of(row["unique_id"]) for row in widest]
     return {
         "total": rows[0] | {"chart": chart(rows[0])},
-        "months": _month_rows(forecasts, history_nodes),
+        "months": _month_rows(forecasts, history_nodes, before),
         "rows": rows,
         "first_level": head.first_level,
         "families": [row | {"chart": chart(row)} for row in rows[1 : CHARTED_NODES + 1]],
@@ -159,8 +175,45 @@ def _plan_views(
     }
 
 
+def _judged_view(
+    judgement: Judgement | None, names: _Names, plans: Mapping[str, Any], *, stage: str
+) -> dict[str, Any] | None:
+    """Waterfalls and tables of what people said; None when nobody spoke."""
+    if judgement is None:
+        return None
+    months = len(plans["months"])
+    total = judging.total_walk(judgement)
+    nodes = [row["unique_id"] for row in plans["rows"][1:]]
+    moved = judging.most_moved(judgement, nodes, total)
+
+    def drawn(walk: Walk, *, wide: bool = False) -> dict[str, Any]:
+        named = names.of(walk.node)
+        title = f"{named['label']}: from the statistical plan to the {walk.last}, {named['unit']}"
+        svg = waterfall(walk, title=title, unit=named["unit"], months=months, wide=wide)
+        return named | {"chart": Markup(svg)}  # noqa: S704 - names inside were escaped
+
+    return {
+        "sentence": judging.sentence(total, months=months, shown_stage=stage),
+        "record": judging.record_sentence(judgement.statements),
+        "counts": {state: len(judgement.told.get(state, ())) for state in judging.COUNTED},
+        "flagged": len(judgement.told.get("in_history", ())),
+        "total": None if total is None else drawn(total, wide=True),
+        "nodes": [drawn(walk) for walk in moved[: judging.DRAWN_NODES]],
+        "nodes_hidden": max(0, len(moved) - judging.DRAWN_NODES),
+        "sources": judging.source_rows(judgement, total),
+        "sentences": judging.split_sentences(judgement.sentences),
+        "lists": judging.told_lists(judgement.told),
+        "months": months,
+        "is_approved": total is not None and total.plan("approved") is not None,
+    }
+
+
 def _chart_maker(
-    forecasts: pl.DataFrame, history_nodes: pl.DataFrame, nodes: Sequence[str], names: _Names
+    forecasts: pl.DataFrame,
+    history_nodes: pl.DataFrame,
+    nodes: Sequence[str],
+    names: _Names,
+    statistical: pl.DataFrame | None,
 ) -> Callable[[Mapping[str, Any]], Markup]:
     """A function that draws one row of the page; the frames are cut into nodes once."""
 
@@ -169,29 +222,41 @@ def _chart_maker(
         return {str(node): part for (node,), part in kept.group_by("unique_id")}
 
     future, past = by_node(forecasts), by_node(history_nodes)
+    before = {} if statistical is None else by_node(statistical)
     nothing = history_nodes.clear()
 
     def draw(row: Mapping[str, Any]) -> Markup:
         node, unit = row["unique_id"], row["unit"]
         title = f"{row['label']}: history, plan and ranges in {unit} per month"
-        svg = fan_chart(past.get(node, nothing), future[node], title=title, unit=unit)
+        svg = fan_chart(
+            past.get(node, nothing), future[node], title=title, unit=unit,
+            statistical=before.get(node),
+        )  # fmt: skip
         return Markup(svg)  # noqa: S704 - names inside were escaped where the chart was drawn
 
     return draw
 
 
-def _month_rows(forecasts: pl.DataFrame, history_nodes: pl.DataFrame) -> list[dict[str, Any]]:
-    """Total month by month, with the actual of the same month a year before."""
+def _month_rows(
+    forecasts: pl.DataFrame, history_nodes: pl.DataFrame, statistical: pl.DataFrame | None
+) -> list[dict[str, Any]]:
+    """Total month by month, with the actual of the same month a year before.
+
+    ``statistical`` in a row is the plan before judgement, None where there is none to compare.
+    """
     is_total = pl.col("unique_id") == TOTAL
     before = history_nodes.filter(is_total).select(
         pl.col("ds").cast(pl.Date).dt.offset_by(f"{MONTHS_A_YEAR}mo"), before="y"
     )
     rows = forecasts.filter(is_total).join(before, on="ds", how="left", maintain_order="left")
+    unjudged = forecasts.clear() if statistical is None else statistical
+    unjudged = unjudged.filter(is_total).select("ds", statistical="plan")
+    rows = rows.join(unjudged, on="ds", how="left", maintain_order="left")
     against = 100.0 * (pl.col("plan") / pl.col("before") - 1.0)
     return (
         rows.sort("ds")
         .with_columns(change=pl.when(pl.col("before") > 0).then(against))
-        .select("ds", "plan", "p10", "p50", "p90", "before", "change")
+        .select("ds", "statistical", "plan", "p10", "p50", "p90", "before", "change")
         .to_dicts()
     )
 
@@ -204,7 +269,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for word in ("number", "percent", "change", "short_month", "long_month"):
+    for word in ("number", "percent", "change", "moved", "short_month", "long_month"):
         environment.filters[word] = getattr(wording, word)
     return environment
 

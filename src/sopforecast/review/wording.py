@@ -30,6 +30,19 @@ def number(value: float | None) -> str:
     return f"{MINUS}{text}" if value < 0 and text.strip("0.,") else text
 
 
+def moved(value: float | None) -> str:
+    """A difference of quantities, with its sign.
+
+    Examples
+    --------
+    >>> [moved(value) for value in (1240.4, -12.5, 0.001, None)]
+    ['+1,240', '−12.5', '0', '–']
+    """
+    text = number(value)
+    is_up = value is not None and value > 0 and text.strip("0.,")
+    return f"+{text}" if is_up else text
+
+
 def percent(value: float | None) -> str:
     """A percentage with one decimal below 100, none above.
 

@@ -32,6 +32,7 @@ from sopforecast.planning_store.runs import (
 from sopforecast.review import account as telling
 from sopforecast.review import wording
 from sopforecast.review.headline import headline
+from sopforecast.review.judgement import SHOWN_SENTENCES, Judgement
 from sopforecast.review.page import write_page
 from sopforecast.tracking import log_cycle
 from sopforecast.workflow.account import Account
@@ -180,6 +181,7 @@ def write_review(workspace: Workspace, run: StoredRun, account: Account) -> Path
             backtest=account.backtest,
             units=node_units(run.items, run.members),
             components=run.components,
+            judgement=_judgement(workspace, run, account),
         )
     except OSError as err:
         logger.warning("the run is stored, but its page could not be written: %s", err)
@@ -232,6 +234,21 @@ def _sentences(statements: pl.DataFrame) -> list[str]:
     from sopforecast.judgement.bridge import sentences
 
     return sentences(statements, most=SENTENCES)
+
+
+def _judgement(workspace: Workspace, run: StoredRun, account: Account) -> Judgement | None:
+    """What people said, for the page; None when nobody did."""
+    if run.statements.is_empty() and not any(account.told.values()):
+        return None
+    from sopforecast.judgement.bridge import sentences
+
+    return Judgement(
+        statements=run.statements,
+        bridge=run.bridge,
+        statistical=read_forecasts(workspace.store(), run.row["run_id"], "statistical"),
+        told=account.told,
+        sentences=sentences(run.statements, most=SHOWN_SENTENCES),
+    )
 
 
 def _published(run: StoredRun) -> str | None:

