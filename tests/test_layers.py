@@ -26,7 +26,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "terminal": (*GROUND, "review", "terminal_evidence"),
     "terminal_evidence": (*GROUND, "review"),
     "replay": GROUND,
-    "demo": (*GROUND, "workspace", "workflow"),
+    "demo": (*GROUND, "judgement", "planning_store", "workspace", "workflow", "demo"),
 }
 FORBIDDEN_MODULES = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__"}

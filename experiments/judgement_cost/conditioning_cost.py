@@ -25,9 +25,10 @@ import polars as pl
 
 from sopforecast.core.draws import series_rng
 from sopforecast.core.months import add_months
-from sopforecast.judgement.conditioning import Said, condition
+from sopforecast.judgement.conditioning import condition
 from sopforecast.judgement.credibility import lookup
 from sopforecast.judgement.groups import group_scalars
+from sopforecast.judgement.said import Said
 
 SERIES, HORIZON, DRAWS, STATEMENTS = 10_000, 18, 500, 1_000
 FEWER_SERIES, OTHER_STATEMENTS = (2_500, 5_000), (250, 500, 2_000)

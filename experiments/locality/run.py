@@ -1,12 +1,12 @@
 """Where a statement's news goes: into the stated sum, and from there into its cells.
 
-    python experiments/locality/run.py [--engines N] [--oracle-draws N] [--out results.csv]
+    python experiments/locality/run.py [--part A|B] [--engines N] [--oracle-draws N] [--out FILE]
 
 Part A holds scalar-then-spread against brute force. Twenty items with a known joint distribution
 get a statement about their total, measured with normal error. Brute force weighs millions of draws
 of the items by the likelihood of the statement; ours moves the total of the engine's draws to a
-target mean and sd (`transport`), then spreads the change over the items (`move_sum`).
-See README.md.
+target mean and sd (`transport`), then spreads the change over the items (`move_sum`). Part B
+(`whole_run`) is a whole run with many statements, and what must not move. See README.md.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ import polars as pl
 
 sys.path.insert(0, str(Path(__file__).parent))
 from exact import posterior_moments
+from whole_run import checks
 
 from sopforecast.core.draws import series_rng
 from sopforecast.judgement.spread import move_sum
@@ -255,21 +256,35 @@ def _gaps(found: list[Posterior], truth: Posterior) -> dict[str, float]:
     }
 
 
-def run(*, engines: int = 20, oracle_draws: int = 2_000_000) -> pl.DataFrame:
-    """All parts, one frame."""
-    return against_brute_force(engines=engines, oracle_draws=oracle_draws)
+def run(
+    *, part: str | None = None, engines: int = 20, oracle_draws: int = 2_000_000
+) -> pl.DataFrame:
+    """One part or both, one frame."""
+    parts = []
+    if part in (None, "A"):
+        parts.append(against_brute_force(engines=engines, oracle_draws=oracle_draws))
+    if part in (None, "B"):
+        parts.append(checks())
+    return pl.concat(parts, how="diagonal")
 
 
 def main() -> None:
-    """Command line."""
+    """Command line; rows of a part that was not run stay as they are."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--part", choices=("A", "B"))
     parser.add_argument("--engines", type=int, default=20)
     parser.add_argument("--oracle-draws", type=int, default=2_000_000)
     parser.add_argument("--out", type=Path, default=HERE / "results.csv")
     args = parser.parse_args()
-    frame = run(engines=args.engines, oracle_draws=args.oracle_draws)
-    frame.write_csv(args.out)
-    with pl.Config(tbl_rows=-1, tbl_cols=-1, tbl_width_chars=250):
+    frame = run(part=args.part, engines=args.engines, oracle_draws=args.oracle_draws)
+    whole = frame
+    if args.part and args.out.exists():
+        before = pl.read_csv(args.out, infer_schema_length=None)
+        whole = pl.concat(
+            [before.filter(pl.col("part") != args.part), frame], how="diagonal_relaxed"
+        ).sort("part", maintain_order=True)
+    whole.write_csv(args.out)
+    with pl.Config(tbl_rows=-1, tbl_cols=-1, tbl_width_chars=250, fmt_str_lengths=80):
         print(frame)
 
 

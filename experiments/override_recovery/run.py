@@ -20,8 +20,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from companies import CELLS, Company, cycle_of, make_company
 
 from sopforecast.core.months import add_months
-from sopforecast.judgement.conditioning import Said, condition
+from sopforecast.judgement.conditioning import condition
 from sopforecast.judgement.credibility import fit_credibility, lookup
+from sopforecast.judgement.said import Said
 
 HERE = Path(__file__).parent
 CYCLES, DRAWS, MIN_CLOSED = 24, 500, 6
@@ -81,8 +82,9 @@ def walk(
     Returns
     -------
     pl.DataFrame
-        A row a cell that somebody spoke of: cycle, crps of the consensus, statistical, raw and
-        half stages, inside (80% range of the consensus), mean, people.
+        A row a cell that somebody spoke of: cycle, CRPS of the consensus, statistical, raw and
+        half stages, inside (80% range of the consensus), mean and sd of the consensus and the truth
+        (in sd of the baseline), people.
     """
     company = make_company(seed, generator, people=people, adversary=adversary)
     rng = np.random.default_rng([seed, people, 2])

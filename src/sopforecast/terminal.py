@@ -105,7 +105,8 @@ def ran(result: Result) -> str:
 
 def demonstrated(result: Result) -> str:
     """``demo``."""
-    lines = [*result["said_openly"], "", ran(result), published(result["published"])]
+    lines = [*result["said_openly"], "", *terminal_evidence.contributors(result), ""]
+    lines += [ran(result), published(result["published"])]
     lines.append(f"Next: sopforecast export forecasts plan.xlsx -w {result['workspace']}")
     return "\n".join(lines)
 

@@ -21,6 +21,12 @@ GROUPS = (
     ("in_history", "Already in the history?"),
     ("waiting", "Waiting for the horizon"),
 )
+BESIDE_THE_TRUTH = (
+    "weight: the share of a stated change that came true; shift in multiples of the forecast's own "
+    "error.\n"
+    "true: what the same habit teaches when asked of these months without end. They do not "
+    "know the forecast, so part of what they say is in it already."
+)
 MEANING = (
     "weight: the share of a stated change that came true, with its 80% range; shift and spread in "
     "multiples of the forecast's own error."
@@ -67,21 +73,9 @@ def learned(rows: Sequence[Result], *, min_closed: int) -> list[str]:
     if not rows:
         return ["Nothing learned yet."]
     heads = ("source", "owner", "direction", "n", "weight", "80% range", "shift", "spread")
-    table = [heads, *(_learned_row(row) for row in rows)]
-    widths = [max(len(row[column]) for row in table) for column in range(len(heads))]
-    lines = [
-        "  ".join(
-            text.ljust(width) if column < 3 else text.rjust(width)
-            for column, (text, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in table
-    ]
-    lines.append(MEANING)
+    lines = [*_aligned([heads, *(_learned_row(row) for row in rows)], 3), MEANING]
     if any(row["prior_only"] for row in rows):
-        lines.append(
-            f"prior only: the source has fewer than {min_closed} closed overrides; until then "
-            "everybody counts the same."
-        )
+        lines.append(_prior_only(min_closed))
     return lines
 
 
@@ -103,6 +97,25 @@ def replayed(result: Result) -> str:
         lines += ["", f"Learned up to {last['cycle']}"]
         lines += learned(last["learned"], min_closed=last["min_closed"])
     return "\n".join(lines)
+
+
+def contributors(result: Result) -> list[str]:
+    """Lines of ``demo``: what was replayed, and what was learned of each habit beside the truth."""
+    cycles, closed = result["replayed"]["cycles"], result["closed"]
+    lines = [
+        f"{_count(len(cycles), 'past cycle')}, {cycles[0]['cycle']} to {cycles[-1]['cycle']}: each "
+        "run from what was known by its cut-off, then closed.",
+        f"{_count(closed['opinions'], 'override')} about months that are over taught what each of "
+        "the simulated contributors is worth:",
+    ]
+    lines += [f"  {one['source']} ({one['owner']}): {one['habit']}" for one in result["people"]]
+    heads = ("contributor", "direction", "true weight", "learned weight", "its 80% range",
+             "true shift", "learned shift", "closed")  # fmt: skip
+    lines += ["", *_aligned([heads, *(_contributor_row(row) for row in result["contributors"])], 2)]
+    lines.append(BESIDE_THE_TRUTH)
+    if any(row["prior_only"] for row in result["contributors"]):
+        lines.append(_prior_only(closed["min_closed"]))
+    return lines
 
 
 def judged(result: Result) -> list[str]:
@@ -141,6 +154,37 @@ def _learned_row(row: Result) -> tuple[str, ...]:
         f"{row['spread']:.2f}",
     )
     return (*who, *numbers)
+
+
+def _contributor_row(row: Result) -> tuple[str, ...]:
+    who = (f"{row['source']} ({row['owner']})", row["direction"])
+    true_weight, true_shift = f"{row['true_weight']:.2f}", f"{row['true_shift']:+.2f}"
+    closed = f"{row['n'] or 0:,}"
+    if row["n"] is None or row["prior_only"]:
+        return (*who, true_weight, "prior only", "", true_shift, "", closed)
+    span = f"{row['low']:.2f} to {row['high']:.2f}"
+    return (
+        *who, true_weight, f"{row['weight']:.2f}", span, true_shift, f"{row['shift']:+.2f}", closed,
+    )  # fmt: skip
+
+
+def _prior_only(min_closed: int) -> str:
+    return (
+        f"prior only: the source has fewer than {min_closed} closed overrides; until then "
+        "everybody counts the same."
+    )
+
+
+def _aligned(table: Sequence[Sequence[str]], words: int) -> list[str]:
+    """Columns of one width, the first ``words`` of them left, numbers right."""
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return [
+        "  ".join(
+            text.ljust(width) if column < words else text.rjust(width)
+            for column, (text, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in table
+    ]
 
 
 def _count(number: int, noun: str) -> str:

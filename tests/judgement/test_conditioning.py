@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from scipy.stats import t
 
 from sopforecast.core.months import add_months
-from sopforecast.judgement.conditioning import Said, condition
+from sopforecast.judgement.conditioning import condition
 from sopforecast.judgement.evidence import evidence_of, update_atoms
+from sopforecast.judgement.said import Said
 
 START, DRAWS, ITEMS, HORIZON = date(2026, 1, 1), 400, 5, 6
 DEFAULTS: dict[str, Any] = {

@@ -19,7 +19,7 @@ def test_the_examples_in_the_docstrings_hold():
 
 def test_the_sentence_adds_up(judgement):
     total = judging.total_walk(judgement)
-    said = judging.sentence(total, months=12, shown_stage="consensus")
+    said = judging.sentence(total, months=12)
     # 100 of 3,960 is 2.5%; -25 of 4,060 is -0.6%
     assert said == (
         "Judgement moves the plan by +100 (+2.5%) over 12 months: sales +91, finance +41, "
@@ -28,20 +28,16 @@ def test_the_sentence_adds_up(judgement):
     )
 
 
-def test_a_published_statistical_plan_is_not_said_to_be_moved(judgement):
-    total = judging.total_walk(judgement)
-    said = judging.sentence(total, months=1, shown_stage="statistical")
-    assert said.startswith("Judgement would move the plan by +100 (+2.5%) over 1 month: ")
-    assert "Fixed figures would move it by −25" in said
-    assert judging.sentence(None, months=12, shown_stage="consensus") == (
-        "Judgement leaves the plan of all items as it is over 12 months."
+def test_what_moves_nothing_says_so():
+    assert judging.sentence(None, months=1) == (
+        "Judgement leaves the plan of all items as it is over 1 month."
     )
 
 
 def test_fixed_figures_alone_are_measured_from_the_statistical_plan(judgement):
     alone = judgement.bridge.filter(pl.col("step").is_in(["statistical", "fixed"]))
     total = judging.total_walk(replace(judgement, bridge=alone))
-    said = judging.sentence(total, months=12, shown_stage="consensus")
+    said = judging.sentence(total, months=12)
     assert said == (
         "Fixed figures move the plan over 12 months by −25 (−0.6%) to the approved plan."
     )

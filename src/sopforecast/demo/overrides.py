@@ -14,6 +14,7 @@ from datetime import date
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 
 from sopforecast.core.draws import series_rng
 from sopforecast.core.hierarchy import Hierarchy
@@ -24,7 +25,7 @@ SEED = 2026
 LOOKED_AT = 10
 LOOKED_AT_OPEN = 5
 MONTH_FIELDS = ("entered_cycle", "ds_from", "ds_to")
-_BIGGEST_ITEMS = 4
+_BY_HAND = 4  # items; big ones whose usual figure can be trusted
 
 
 def outlooks(
@@ -60,13 +61,28 @@ def said_in_all(seen: Sequence[Outlook], *, people: Sequence[Person] = PEOPLE) -
         for person in people:
             cycle = month_name(now.cycle)
             rng = series_rng(SEED, "demo", person.owner, cycle)
-            count = min(LOOKED_AT_OPEN if is_open else LOOKED_AT, int((now.often > 0).sum()))
+            count = looked_at(now, is_open=is_open)
             said = say(person, now, count=count, rng=rng, busy=busy[person.owner])
             rows += [
-                {"override_id": f"{person.source}-{cycle}-{number:02d}", **row}
+                {"override_id": f"{cycle} {person.source} {number}", **row}
                 for number, row in enumerate(said, start=1)
             ]
     return sorted(rows + by_hand, key=lambda row: (row["entered_cycle"], row["override_id"]))
+
+
+def looked_at(seen: Outlook, *, is_open: bool = False) -> int:
+    """How many nodes a contributor looks at in a cycle."""
+    return min(LOOKED_AT_OPEN if is_open else LOOKED_AT, int((seen.often > 0).sum()))
+
+
+def demand_that_came(
+    demand: np.ndarray, nodes: Sequence[str], *, last_month: date, months: int
+) -> pl.DataFrame:
+    """Demand (N, T) of the last months as unique_id, ds, actual."""
+    ds = [add_months(last_month, ahead + 1 - months) for ahead in range(months)]
+    names = [node for node in nodes for _ in ds]
+    actual = demand[:, -months:].ravel()
+    return pl.DataFrame({"unique_id": names, "ds": ds * len(nodes), "actual": actual})
 
 
 def write_overrides(folder: Path, rows: Sequence[Row]) -> Path:
@@ -88,9 +104,10 @@ def write_overrides(folder: Path, rows: Sequence[Row]) -> Path:
 def _by_hand(now: Outlook, before: Outlook | None) -> list[Row]:
     """Statements about the open cycle that show what an override can be."""
     items = np.flatnonzero((now.often > 0) & ~now.is_sum)
-    biggest = items[np.argsort(-now.usual[items].sum(axis=1), kind="stable")][:_BIGGEST_ITEMS]
+    calm = items[np.argsort(now.surprise[items], kind="stable")][: max(len(items) // 3, _BY_HAND)]
+    biggest = calm[np.argsort(-now.usual[calm].sum(axis=1), kind="stable")][:_BY_HAND]
     sums = np.flatnonzero((now.often > 0) & now.is_sum)
-    if len(biggest) < _BIGGEST_ITEMS or not len(sums):
+    if len(biggest) < _BY_HAND or not len(sums):
         return []
     deal, contract, moved, carried = (int(at) for at in biggest)
     fair = int(sums[-1])
@@ -128,7 +145,10 @@ def _by_hand(now: Outlook, before: Outlook | None) -> list[Row]:
             )
         )  # fmt: skip
     return [
-        {"override_id": f"{row['source']}-{month_name(row['entered_cycle'])}-hand-{number}", **row}
+        {
+            "override_id": f"{month_name(row['entered_cycle'])} {row['source']} by hand {number}",
+            **row,
+        }
         for number, row in enumerate(rows, start=1)
     ]
 

@@ -71,8 +71,8 @@ class Person:
 PEOPLE = (
     Person(
         "sales", "A. Rivera",
-        "sees roughly what comes, says twice that, adds 6% on top; ranges are half as wide as the "
-        "doubt",
+        "sees roughly what comes, says twice that, adds 6% on top; gives ranges half "
+        "as wide as they should be",
         ("promotion", "price"), sees=1.0, noise=0.6, exaggerates=2.0, adds=0.06, range_width=0.5,
     ),
     Person(
@@ -211,7 +211,11 @@ def say(
         if half is None and change > 0 and kind != "absolute" and shape[1] > 1.0 - SHARE_DEALS:
             chance = CHANCES[int(shape[2] * len(CHANCES))]
             row["reason"] = "deal"
-        yield row | {"kind": kind, "probability": chance} | _amounts(kind, change / chance, half, usual)
+        yield (
+            row
+            | {"kind": kind, "probability": chance}
+            | _amounts(kind, change / chance, half, usual)
+        )
 
 
 def _amounts(kind: str, change: float, half: float | None, usual: float) -> Row:

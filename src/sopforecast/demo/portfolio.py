@@ -99,7 +99,9 @@ def demo_items() -> list[DemoItem]:
     return _with_regions(found)
 
 
-def write_demo_files(folder: Path, items: Sequence[DemoItem], *, last_month: date) -> dict[str, Path]:
+def write_demo_files(
+    folder: Path, items: Sequence[DemoItem], *, last_month: date
+) -> dict[str, Path]:
     """Write ``items.csv`` and ``history.csv`` as a planner would; returns table -> path."""
     folder.mkdir(parents=True, exist_ok=True)
     files = {"items": folder / "items.csv", "history": folder / "history.csv"}

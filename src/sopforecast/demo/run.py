@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from sopforecast import workflow
-from sopforecast.core.months import (
-    add_months,
-    last_complete_month,
-    month_name,
-    parse_month,
+from sopforecast.core.months import last_complete_month, month_name, parse_month
+from sopforecast.demo.overrides import (
+    demand_that_came,
+    outlooks,
+    said_in_all,
+    write_overrides,
 )
-from sopforecast.demo.overrides import outlooks, said_in_all, write_overrides
-from sopforecast.demo.people import PEOPLE, Outlook, Row
+from sopforecast.demo.people import PEOPLE, Row
 from sopforecast.demo.portfolio import (
     LEVELS,
     LONGEST_MONTHS,
@@ -27,16 +27,20 @@ from sopforecast.demo.portfolio import (
     demo_items,
     write_demo_files,
 )
-from sopforecast.demo.truth import demand_that_came, true_lines
+from sopforecast.demo.truth import beside_what_came, true_lines
 from sopforecast.errors import RequestError
 from sopforecast.settings import SETTINGS_FILE
+from sopforecast.workflow.account import load_account
 from sopforecast.workflow.clock import utc_now
+from sopforecast.workflow.showing import account_path, read_run, summarise
 from sopforecast.workspace import Workspace, init_workspace, open_workspace
 
 NAME = "Demo: M3 industrial series, calendars moved"
 CYCLES = 6
 METHOD = "closed_form"
-LEARNED = ("weight", "low", "high", "shift", "n", "prior_only")
+_KEY = ("source", "owner", "direction")
+_LEARNED = ("weight", "low", "high", "shift", "n", "prior_only")
+_NAMED = ("source", "owner", "habit")
 
 SAID_OPENLY = (
     "Real history: monthly series of the M3 forecasting competition (Makridakis and Hibon 2000), "
@@ -80,9 +84,10 @@ def run_demo(
     -------
     dict
         As ``workflow.run``, with ``said_openly``, ``published``, ``workspace``, ``replayed``
-        (as ``workflow.replay``), ``people`` (source, owner, habit) and ``contributors``: source,
-        owner, direction, true_weight, true_shift, and of what was learned weight, its 80% range
-        low to high, shift, n and prior_only (None where nothing closed).
+        and ``closed`` (as ``workflow.replay`` and ``workflow.close``), ``people`` (source, owner,
+        habit) and ``contributors``: source, owner, direction, true_weight, true_shift, and of what
+        was learned weight, its 80% range low to high, shift, n and prior_only (None where nothing
+        closed).
 
     Raises
     ------
@@ -97,30 +102,63 @@ def run_demo(
     seen = outlooks(hierarchy, demand, last_month=last_month, cycles=cycles)
     files = write_demo_files(folder / "input", portfolio, last_month=last_month)
     files["overrides"] = write_overrides(folder / "input", said_in_all(seen))
-    for table, file in files.items():
-        workflow.load(workspace, [table, str(file)], now=moment)
     first, last = month_name(seen[0].cycle), month_name(last_month)
+    for table, file in files.items():
+        workflow.load(workspace, [table, str(file)], through=last, now=moment)
     replayed = workflow.replay(workspace, first, last, on_progress=on_progress, now=moment)
     closed = workflow.close(workspace, cycle=last, method=METHOD, now=moment)
     ran = workflow.run(workspace, now=moment, on_progress=on_progress)
     published = workflow.publish(
         workspace,
         cycle=ran["cycle"],
-        stage=_newest_stage(ran),
+        stage="approved",
         run_id=ran["run_id"],
         by="demo",
         note="published by sopforecast demo",
         now=moment,
     )
+    stored = read_run(workspace, ran["run_id"])
+    shown = summarise(stored, load_account(account_path(workspace, stored)))
     came = demand_that_came(demand, hierarchy.nodes, last_month=last_month, months=cycles)
     run_ids = {parse_month(row["cycle"]): row["run_id"] for row in replayed["cycles"]}
-    truth = true_lines(workspace.store(), run_ids, seen[:-1], came)
-    said = [*SAID_OPENLY, f"{ran['items']} items, history to {month_name(last_month)}."]
+    beside = beside_what_came(workspace.store(), run_ids, came)
+    truth = [line for one in PEOPLE for line in true_lines(one, seen[:-1], beside)]
     return ran | {
+        **{name: shown[name] for name in ("stage", "headline", "published_run")},
         "published": published,
-        "published_run": published["run_id"],
-        "said_openly": said,
+        "said_openly": [*SAID_OPENLY, f"{ran['items']} items, history to {last}."],
         "replayed": replayed,
-        "people": [{name: getattr(one, name) for name in _TOLD} for one in PEOPLE],
-        "contributors": _beside_the_truth(truth, closed["learned"]),
+        "closed": closed,
+        "people": [{name: getattr(one, name) for name in _NAMED} for one in PEOPLE],
+        "contributors": _beside_what_was_learned(truth, closed["learned"]),
     }
+
+
+def _demo_workspace(folder: Path, *, today: date) -> Workspace:
+    """A new workspace, or the one an earlier demo made in this folder."""
+    if not (folder / SETTINGS_FILE).exists():
+        return init_workspace(folder, name=NAME, levels=LEVELS, today=today)
+    workspace = open_workspace(folder)
+    if workspace.settings.name != NAME:
+        raise RequestError(f"{folder} holds another workspace; name a new folder for the demo")
+    return workspace
+
+
+def _last_month(workspace: Workspace, *, today: date) -> date:
+    """Where history ends: where an earlier demo let it end, or with the last calendar month."""
+    loaded = workflow.status(workspace)["history"]["last_complete"]
+    return parse_month(loaded) if loaded else last_complete_month(today)
+
+
+def _beside_what_was_learned(truth: Sequence[Row], learned: Sequence[Row]) -> list[Row]:
+    """A row each contributor and direction: what there was to learn, and what was learned."""
+    by_key = {tuple(row[name] for name in _KEY): row for row in learned}
+    rows = []
+    for true in truth:
+        found = by_key.get(tuple(true[name] for name in _KEY), {})
+        rows.append(
+            {name: true[name] for name in _KEY}
+            | {"true_weight": true["weight"], "true_shift": true["shift"]}
+            | {name: found.get(name) for name in _LEARNED}
+        )
+    return rows

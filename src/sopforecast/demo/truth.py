@@ -15,9 +15,8 @@ import numpy as np
 import polars as pl
 
 from sopforecast.core.draws import series_rng
-from sopforecast.core.months import add_months, month_name
-from sopforecast.demo.overrides import LOOKED_AT, SEED
-from sopforecast.demo.people import PEOPLE, Z80, Outlook, Person, Row, say
+from sopforecast.demo.overrides import SEED, looked_at
+from sopforecast.demo.people import Z80, Outlook, Person, Row, say
 from sopforecast.judgement.overrides import state_quantities
 from sopforecast.planning_store.runs import read_forecasts
 from sopforecast.planning_store.store import Store
@@ -27,43 +26,51 @@ TAIL, ROUNDS = 4.0, 30
 
 
 def true_lines(
-    store: Store,
-    run_ids: Mapping[date, str],
+    person: Person,
     seen: Sequence[Outlook],
-    came: pl.DataFrame,
+    beside: pl.DataFrame,
     *,
-    people: Sequence[Person] = PEOPLE,
     repeats: int = REPEATS,
 ) -> list[Row]:
-    """Line of each contributor: source, owner, direction, weight and shift.
+    """Lines of one contributor, up and down: source, owner, direction, weight and shift.
+
+    Parameters
+    ----------
+    person : Person
+    seen : sequence of Outlook
+        What there was to see in the replayed cycles.
+    beside : pl.DataFrame
+        cycle, unique_id, ds, mean, sd, actual: as `beside_what_came` returns it.
+    repeats : int
+        How often the contributor is asked of each cycle.
+    """
+    rng = series_rng(SEED, "demo", "truth", person.owner)
+    rows = [
+        row
+        for now in seen
+        for _ in range(repeats)
+        for row in say(person, now, count=looked_at(now), rng=rng)
+    ]
+    d, y = _observed(rows, beside)
+    shift, up, down = _line(d, y)
+    who = {"source": person.source, "owner": person.owner, "shift": shift}
+    return [who | {"direction": "up", "weight": up}, who | {"direction": "down", "weight": down}]
+
+
+def beside_what_came(store: Store, run_ids: Mapping[date, str], came: pl.DataFrame) -> pl.DataFrame:
+    """Statistical mean and sd of every node and month of some runs, and what came: ``actual``.
 
     Parameters
     ----------
     store : Store
         Where the runs are.
     run_ids : mapping of date to str
-        Run of each replayed cycle.
-    seen : sequence of Outlook
-        What there was to see in these cycles.
+        Run of each cycle.
     came : pl.DataFrame
         unique_id, ds, actual: demand of every node.
-    people : sequence of Person
-    repeats : int
-        How often each is asked of each cycle.
     """
-    expected = pl.concat([_expected(store, run_ids[now.cycle]) for now in seen])
-    beside = expected.join(came, on=["unique_id", "ds"])
-    found: list[Row] = []
-    for person in people:
-        rng = series_rng(SEED, "demo", "truth", person.owner)
-        rows = [
-            row
-            for now in seen
-            for _ in range(repeats)
-            for row in say(person, now, count=LOOKED_AT, rng=rng)
-        ]
-        found += _line(person, _observed(rows, beside))
-    return found
+    frames = [_expected(store, run_id) for run_id in run_ids.values()]
+    return pl.concat(frames).join(came, on=["unique_id", "ds"])
 
 
 def _expected(store: Store, run_id: str) -> pl.DataFrame:
@@ -77,7 +84,9 @@ def _observed(rows: Sequence[Row], beside: pl.DataFrame) -> np.ndarray:
     """Adjustment and what came (2, n), both less the baseline and in units, a month each."""
     names = ("entered_cycle", "node", "ds_from", "ds_to", "kind", "value", "low", "high",
              "probability")  # fmt: skip
-    said = pl.DataFrame([[row.get(name) for name in names] for row in rows], schema=names, orient="row")
+    said = pl.DataFrame(
+        [[row.get(name) for name in names] for row in rows], schema=names, orient="row"
+    )
     months = said.with_columns(
         pl.date_ranges("ds_from", "ds_to", interval="1mo").alias("ds"),
         confidence=pl.lit(0.8),
@@ -103,9 +112,8 @@ def _observed(rows: Sequence[Row], beside: pl.DataFrame) -> np.ndarray:
     return pair.to_numpy().T
 
 
-def _line(person: Person, observed: np.ndarray) -> list[Row]:
-    """Least squares with Student-t weights, so that a few wild months do not make the line."""
-    d, y = observed
+def _line(d: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
+    """Shift, weight up, weight down: least squares with Student-t weights, for wild months."""
     design = np.stack([np.ones_like(d), np.where(d >= 0, d, 0.0), np.where(d < 0, d, 0.0)], axis=1)
     weights, line = np.ones_like(d), np.zeros(3)
     for _ in range(ROUNDS):
@@ -113,28 +121,5 @@ def _line(person: Person, observed: np.ndarray) -> list[Row]:
         line = np.linalg.solve(design.T @ scaled, scaled.T @ y)
         square = np.square(y - design @ line)
         weights = (TAIL + 1.0) / (TAIL + square / np.average(square, weights=weights))
-    return [
-        {
-            "source": person.source,
-            "owner": person.owner,
-            "direction": direction,
-            "weight": float(weight),
-            "shift": float(line[0]),
-        }
-        for direction, weight in (("up", line[1]), ("down", line[2]))
-    ]
-
-
-def demand_that_came(
-    demand: np.ndarray, nodes: Sequence[str], *, last_month: date, months: int
-) -> pl.DataFrame:
-    """Demand (N, T) of the last months as unique_id, ds, actual."""
-    last = demand[:, -months:]
-    ds = [add_months(last_month, ahead + 1 - months) for ahead in range(months)]
-    return pl.DataFrame(
-        {
-            "unique_id": np.repeat(np.array(nodes), months),
-            "ds": ds * len(nodes),
-            "actual": last.ravel(),
-        }
-    )
+    shift, up, down = line.tolist()
+    return shift, up, down

@@ -15,7 +15,7 @@ import polars as pl
 
 from sopforecast.core.hierarchy import Hierarchy
 from sopforecast.core.months import add_months, month_name
-from sopforecast.judgement.conditioning import Moves, Said
+from sopforecast.judgement.said import Moves, Said
 from sopforecast.judgement.telling import signed
 
 GRAIN = 2.0**-10

@@ -95,6 +95,32 @@ def explained(spread: np.ndarray, inflation: np.ndarray | float) -> tuple[np.nda
     return 1.0 - np.square(spread) / variance, variance
 
 
+def shared_errors(
+    error: np.ndarray, same: np.ndarray, *, common: float, inside: float
+) -> np.ndarray:
+    """Covariance (..., n, n) of errors before each one's own part, in the unit of ``error``.
+
+    Parameters
+    ----------
+    error : ndarray (..., n)
+        Variance of each statement's error.
+    same : ndarray of bool (..., n, n)
+        Statements of one event, or of one person: an equivalence.
+    common, inside : float
+        Correlation between any two, and inside what is the same.
+
+    Notes
+    -----
+    Two of one voice share ``inside * min(var, var)``, any other two ``common`` times the smallest
+    variance of either voice: no combination then weighs anybody negatively.
+    """
+    least = np.where(same, error[..., None, :], np.inf).min(axis=-1)
+    within = np.minimum(error[..., :, None], error[..., None, :])
+    between = np.minimum(least[..., :, None], least[..., None, :])
+    covariance: np.ndarray = np.where(same, inside * within, common * between)
+    return covariance
+
+
 def learned_common_error(
     observations: pl.DataFrame, fitted: Posterior, inflation: pl.Series, power: np.ndarray
 ) -> tuple[float, float]:
@@ -140,18 +166,18 @@ def _foreseen(
             for name in ("weight", "shift", "spread", "inflation", "d", "y", "power")
         }
         names = part["event_id"].fill_null("").to_numpy().reshape(-1, int(n))
-        together = (names[:, :, None] == names[:, None, :]) & (names != "")[:, :, None]
+        own = np.eye(names.shape[1], dtype=bool)
+        same = own | ((names[:, :, None] == names[:, None, :]) & (names != "")[:, :, None])
         share, variance = explained(columns["spread"], columns["inflation"])
         unit = _units_of_cell(columns["y"])
-        variance = variance.mean(axis=1, keepdims=True) * unit.max(axis=1, keepdims=True) ** 2
+        typical = (variance * share**2).sum(axis=1) / (share**2).sum(axis=1)
+        variance = (typical * unit.max(axis=1) ** 2)[:, None]
         error = variance * (1.0 - share) / share
         x = columns["weight"] * columns["d"] * unit / share
-        least = np.minimum(error[:, :, None], error[:, None, :])
-        own = np.eye(int(n)) * error[:, :, None]
         for k, rho in enumerate(CORRELATIONS.tolist()):
             apart, inside = correlations(rho)
-            rate = np.where(together, inside, apart)
-            noise = np.where(own > 0, own, rate * least)
+            shared = shared_errors(error, same, common=apart, inside=inside)
+            noise = np.where(own, error[:, :, None], shared)
             seen = variance[:, :, None] + noise
             gain = np.linalg.solve(seen, np.broadcast_to(variance[:, :, None], (*x.shape, 1)))
             gain = np.maximum(gain[:, :, 0], 0.0)

@@ -13,8 +13,8 @@ and ``A`` atoms of a group.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import os
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import polars as pl
@@ -23,58 +23,18 @@ from sopforecast.core.draws import series_rng
 from sopforecast.judgement.evidence import Update, evidence_of, update_atoms
 from sopforecast.judgement.groups import Group, group_scalars
 from sopforecast.judgement.habits import cell_moments
+from sopforecast.judgement.levels import LEVEL, Told, carry_level, claim_levels
+from sopforecast.judgement.said import Moves, Said
 from sopforecast.judgement.spread import move_sum
 from sopforecast.judgement.transport import transport
 
-LEVEL = "level"
-MOST_CARRIED = 1.2
 _OWN_SHARE_FROM = 0.1
-
-
-@dataclass(frozen=True)
-class Said:
-    """Statements over some items: rows of ``Statements`` and the cells of each.
-
-    ``members`` are positions in the items of the draws at hand, ``months`` count from 0.
-    """
-
-    frame: pl.DataFrame
-    members: tuple[np.ndarray, ...]
-    months: tuple[np.ndarray, ...]
-
-    def take(self, rows: np.ndarray) -> Said:
-        """Some of the statements, in the order of ``rows``."""
-        return Said(
-            self.frame[rows],
-            tuple(self.members[k] for k in rows),
-            tuple(self.months[k] for k in rows),
-        )
-
-
-@dataclass(frozen=True)
-class Moves:
-    """What statements did to the mean of some cells.
-
-    Attributes
-    ----------
-    statements : ndarray of int (K,)
-        Rows of ``Said.frame``.
-    items, months : ndarray of int (C,)
-    parts : ndarray (C, K)
-        What each statement adds to the mean of each cell, before whole numbers and zero.
-    own : ndarray (K,)
-        What each adds to the mean of its own node and months.
-    """
-
-    statements: np.ndarray
-    items: np.ndarray
-    months: np.ndarray
-    parts: np.ndarray
-    own: np.ndarray
+_WORTH_THREADS = 1 << 22  # numbers that are spoken of
+_MOST_THREADS = 4
 
 
 def condition(
-    draws: np.ndarray, said: Said, *, steps: np.ndarray, seed: int
+    draws: np.ndarray, said: Said, *, steps: np.ndarray, seed: int, threads: int | None = None
 ) -> tuple[list[Moves], np.ndarray]:
     """Fold statements into draws, in place.
 
@@ -87,6 +47,8 @@ def condition(
     steps : ndarray, shape (b,)
     seed : int
         Of the run; randomness belongs to a group by the ids of its statements.
+    threads : int, optional
+        Groups moved at a time; the bytes are the same with any number.
 
     Returns
     -------
@@ -101,10 +63,22 @@ def condition(
     for group in groups:
         free[group.items, group.months] = False
     weights = np.zeros(len(said.members))
-    moves = []
-    for group in sorted(groups, key=lambda one: _last_month(said, one), reverse=True):
-        moves += _condition_group(draws, said, group, steps, weights, free, seed)
-    return moves, weights
+    if threads is None:
+        large = len(draws) * int((~free).sum()) > _WORTH_THREADS
+        threads = min(os.cpu_count() or 1, _MOST_THREADS) if large else 1
+    with ThreadPoolExecutor(threads) as pool:  # groups share no cell
+        work = [
+            pool.submit(_condition_group, draws, said, group, steps, weights, seed)
+            for group in groups
+        ]
+        done = [one.result() for one in work]
+        told = [one for _, one in done if one is not None]
+        later = [
+            pool.submit(carry_level, draws, one, claims, steps=steps)
+            for one, claims in zip(told, claim_levels(told, free=free), strict=True)
+        ]
+        carried = [move for one in later for move in one.result()]
+    return [*(move for move, _ in done), *carried], weights
 
 
 def _condition_group(
@@ -113,9 +87,9 @@ def _condition_group(
     group: Group,
     steps: np.ndarray,
     weights: np.ndarray,
-    free: np.ndarray,
     seed: int,
-) -> list[Moves]:
+) -> tuple[Moves, Told | None]:
+    """Move the cells of one group; what it did, and what its ``level`` statements carry on."""
     own = said.take(group.scalars)
     named = own.frame.select(pl.format("{} {}", "override_id", "ds_from")).to_series().to_list()
     rng = series_rng(seed, "judgement", *named)
@@ -157,22 +131,22 @@ def _condition_group(
     atom = np.repeat(np.arange(len(group.starts) - 1), np.diff(group.starts))
     parts = moves[atom] * shares[:, None]
     own_moves = np.einsum("ka,ak->k", group.covers.astype(np.float64), moves)
-    found = [Moves(group.scalars, group.items, group.months, parts, own_moves)]
-    if before is not sums:
-        after = np.add.reduceat(cells, group.starts[:-1], axis=1)
-        found += _carry_level(draws, own, group, after - before, before, steps, rng, free, moves)
-    return found
+    found = Moves(group.scalars, group.items, group.months, parts, own_moves)
+    if before is sums:
+        return found, None
+    change = np.add.reduceat(cells, group.starts[:-1], axis=1) - before
+    return found, Told(own, group, before, change, moves, rng)
 
 
 def _new_sums(
     sums: np.ndarray, update: Update, steps: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
     """Draws (S, A) of the atoms' sums after the update: dependence from the draws, then margins."""
-    from scipy.stats import norm, t
+    from scipy.special import ndtri, stdtrit
 
     mean = sums.mean(axis=0)
     goal = mean + update.moves.sum(axis=1)
-    wider = float(t.ppf(0.9, update.tail) / norm.ppf(0.9))  # the 80% range of a t of this scale
+    wider = float(stdtrit(update.tail, 0.9) / ndtri(0.9))  # the 80% range of a t of this scale
     sd = wider * np.sqrt(np.maximum(np.diag(update.covariance), 0.0))
     turned = sums
     if sums.shape[1] > 1:
@@ -224,68 +198,3 @@ def _shares_of_cells(
     even = np.where((total > 0).repeat(lengths), even, 1.0 / lengths.repeat(lengths))
     seen = change / np.where(enough, moved, 1.0).repeat(lengths)
     return np.where(enough.repeat(lengths), seen, even)
-
-
-def _carry_level(
-    draws: np.ndarray,
-    own: Said,
-    group: Group,
-    change: np.ndarray,
-    before: np.ndarray,
-    steps: np.ndarray,
-    rng: np.random.Generator,
-    free: np.ndarray,
-    moves: np.ndarray,
-) -> list[Moves]:
-    """Let ``level`` statements move later months of their node, where nobody spoke."""
-    found: list[Moves] = []
-    for k in _last_levels(own):
-        covered, members = group.covers[k], own.members[k]
-        length = len(own.months[k])
-        past, moved = before[:, covered].sum(axis=1), change[:, covered].sum(axis=1) / length
-        for month in range(int(own.months[k].max()) + 1, draws.shape[2]):
-            open_items = members[free[members, month]]
-            if open_items.size == 0:
-                continue
-            free[open_items, month] = False
-            cells = draws[:, open_items, month]
-            mean, variance = cell_moments(cells)
-            slope = _slope(cells.sum(axis=1), past / length)
-            step = float(steps[open_items].min())
-            goal = np.rint(slope * moved / step) * step
-            move_sum(cells, goal, steps=steps[open_items], rng=rng, mean=mean, variance=variance,
-                     out=cells)  # fmt: skip
-            draws[:, open_items, month] = cells
-            shift = cells.mean(axis=0) - mean
-            told = moves[covered].sum(axis=0)
-            share = told / told.sum() if told.sum() != 0 else np.zeros(len(told))
-            parts = shift[:, None] * share
-            at = np.full(len(open_items), month)
-            found.append(Moves(group.scalars, open_items, at, parts, parts.sum(axis=0)))
-    return found
-
-
-def _last_levels(own: Said) -> Sequence[int]:
-    """The last scalar of each node that a ``level`` statement speaks of."""
-    last: dict[bytes, int] = {}
-    for k, reason in enumerate(own.frame["reason"]):
-        if reason == LEVEL:
-            key = own.members[k].tobytes()
-            if key not in last or own.months[k].max() > own.months[last[key]].max():
-                last[key] = k
-    return list(last.values())
-
-
-def _last_month(said: Said, group: Group) -> int:
-    """Last month of a group's ``level`` statements, -1 for none: the last is carried on."""
-    levels = [k for k in group.scalars.tolist() if said.frame["reason"][k] == LEVEL]
-    return max((int(said.months[k].max()) for k in levels), default=-1)
-
-
-def _slope(later: np.ndarray, stated: np.ndarray) -> float:
-    """How much a later month moves with the stated ones in the statistical draws."""
-    variance = float(stated.var())
-    if variance == 0:
-        return 1.0
-    both = float(((later - later.mean()) * (stated - stated.mean())).mean())
-    return min(max(both / variance, 0.0), MOST_CARRIED)

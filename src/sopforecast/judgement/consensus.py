@@ -19,7 +19,7 @@ from sopforecast.core.draws import series_rng
 from sopforecast.core.evidence_tables import Bridge, Statements
 from sopforecast.core.hierarchy import Hierarchy
 from sopforecast.judgement.bridge import bridge_frame, moved_by_statement, source_parts
-from sopforecast.judgement.conditioning import Said, condition
+from sopforecast.judgement.conditioning import condition
 from sopforecast.judgement.credibility import lookup
 from sopforecast.judgement.fixed import Fixed, fixed_sets, hold_fixed
 from sopforecast.judgement.money import is_money, prices_of
@@ -30,6 +30,7 @@ from sopforecast.judgement.overrides import (
     scalars_of,
     state_quantities,
 )
+from sopforecast.judgement.said import Said
 from sopforecast.judgement.stages import Stage, Statistical, stage_of
 from sopforecast.judgement.telling import in_history, told
 
@@ -148,8 +149,18 @@ def judge(
     sets = fixed_sets(frame, scalars, statistical.steps)
     if sets:
         held = [_among(items, one) for one in sets]
-        hold_fixed(draws, held, statistical.steps[items], rng_of=partial(series_rng, seed))
-        stage = room.stage(APPROVED, draws, _moved(draws, before), whole=True)
+        hold = partial(
+            hold_fixed, sets=held, steps=statistical.steps[items], rng_of=partial(series_rng, seed)
+        )
+        hold(draws)
+        stage = room.stage(
+            APPROVED,
+            draws,
+            _moved(draws, before),
+            whole=True,
+            base=consensus,
+            hold=lambda plan, mean: hold(plan[None], mean=mean, variance=mean),
+        )
         frames.append(stage.frame)
         approved = stage.plan
     parts = source_parts(moves, said, sources=sources, shape=moved.shape)
@@ -195,11 +206,21 @@ class _Room:
     cycle: date
     seed: int
 
-    def stage(self, name: str, draws: np.ndarray, moved: np.ndarray, *, whole: bool) -> Stage:
+    def stage(
+        self,
+        name: str,
+        draws: np.ndarray,
+        moved: np.ndarray,
+        *,
+        whole: bool,
+        base: Stage | None = None,
+        hold: Callable[[np.ndarray, np.ndarray], None] | None = None,
+    ) -> Stage:
         """Rows and plan of a stage made of these draws."""
         return stage_of(
             name, draws, self.before, moved, items=self.items, hierarchy=self.hierarchy,
-            statistical=self.statistical, cycle=self.cycle, whole=whole,
+            statistical=self.statistical, cycle=self.cycle, whole=whole, base=base,
+            hold=hold,
         )  # fmt: skip
 
     def alone(self, said: Said, source: str) -> pl.DataFrame:

@@ -145,12 +145,7 @@ def lookup(
         (row["source"], row["owner"], row["reason"], row["direction"]): row
         for row in credibility.iter_rows(named=True)
     }
-    heard = dict(
-        credibility.filter(pl.col("owner") == ANY, pl.col("reason") == ANY)
-        .group_by("source")
-        .agg(pl.col("opinions").max())
-        .iter_rows()
-    )
+    heard = opinions_of_sources(credibility)
     rows = []
     for source, owner, reason, direction in said.select(
         "source", "owner", "reason", "direction"
@@ -170,6 +165,12 @@ def lookup(
         pl.col("weight").clip(0.0),
         spread=pl.when(turned).then(pl.max_horizontal("spread", "inflation")).otherwise("spread"),
     )
+
+
+def opinions_of_sources(credibility: pl.DataFrame) -> dict[str, int]:
+    """Closed overrides of each source, up and down: what ``min_closed`` is held against."""
+    of_source = credibility.filter(pl.col("owner") == ANY, pl.col("reason") == ANY)
+    return dict(of_source.group_by("source").agg(pl.col("opinions").sum()).iter_rows())
 
 
 def choose_half_life(observations: pl.DataFrame) -> float | None:
@@ -236,8 +237,8 @@ _PRIOR = {
     "weight": 0.5,
     "shift": 0.0,
     "spread": 1.0,
-    "weight_sd": 0.39,
-    "shift_sd": 0.21,
+    "weight_sd": 0.44,
+    "shift_sd": 0.24,
     "covariance": 0.0,
     "inflation": PRIOR_INFLATION,
     "common_error": PRIOR_COMMON_ERROR,

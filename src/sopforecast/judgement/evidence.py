@@ -5,9 +5,10 @@ A statement on its own moves the mean by ``unit_sd * (shift + weight * d)`` and 
 measurement ``x = y + e`` whose best guess of ``y`` is that line: with ``V`` the variance of
 ``truth - baseline`` where people speak and ``R = 1 - spread**2 / V``,
 ``x = weight * d / R`` and ``var e = V (1 - R) / R``. Errors of different people share a part:
-``cov(e1, e2) = rho * min(var e1, var e2)`` on what both cover, so no weight is ever negative and
-thirty who agree are worth one or two. The rest is the normal update (Kalman gain). Shifts are an
-average over those who speak, by their gain: agreeing does not make a habit larger.
+``cov(e1, e2) = rho * min(var e1, var e2)`` on what both cover, so nobody is weighed negatively on
+one number, and thirty who agree are worth one or two. The rest is the normal update (Kalman
+gain). Shifts are an average over those who speak, by their gain: agreeing does not make a habit
+larger.
 
 Arrays: ``K`` statements, ``A`` atoms (``groups``). Units are those of the node.
 
@@ -24,7 +25,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import polars as pl
 
-from sopforecast.judgement.common_errors import explained
+from sopforecast.judgement.common_errors import explained, shared_errors
 
 TRUST_IN_RANGE = 0.5
 _LEAST_ERROR = 1e-6
@@ -88,7 +89,7 @@ class Update:
 
 
 def evidence_of(statements: pl.DataFrame) -> Evidence:
-    """Arrays of ``Statements`` rows; a deal counts with what it adds on average."""
+    """Arrays of ``Statements`` rows; deals (probability below 1) are not evidence of this kind."""
     names = [f.name for f in fields(Evidence) if f.name not in ("person", "event")]
     columns = {name: statements[name].cast(pl.Float64).to_numpy() for name in names}
     columns["stated_sd"] = statements["stated_sd"].fill_null(np.nan).to_numpy()
@@ -113,16 +114,16 @@ def update_atoms(evidence: Evidence, covers: np.ndarray, variance: np.ndarray) -
     variance = _as_wide_as_units(evidence, on, variance)
     both = (on * variance) @ on.T  # variance of what two statements share, at inflation 1
     share, of_cells = explained(evidence.spread, evidence.inflation)
-    inflation = float(of_cells.mean())
+    inflation = float(of_cells @ share**2 / (share @ share))  # as those say who explain most
     x = evidence.weight * evidence.adjustment / share
     error = _with_stated_range(evidence, inflation * (1.0 - share) / share)
     noise = _shared_errors(evidence, both, error)
-    prior = inflation * variance
-    seen = inflation * both + noise
-    gain = np.linalg.solve(seen, (on * prior)).T
+    prior = _inflated(on, variance, inflation)
+    heard = inflation * (on * variance)  # covariance (K, A) of statements' sums and atoms
+    gain = np.linalg.solve(inflation * both + noise, heard).T
     reach = _reach_of_shifts(evidence, on, variance, gain)
     doubt = _doubt(evidence, gain * (evidence.adjustment / share), reach)
-    after = np.diag(prior) - gain @ (on * prior) + doubt
+    after = prior - gain @ heard + doubt
     counted = inflation / (inflation + error)
     return Update(
         moves=gain * x + reach * evidence.shift,
@@ -165,6 +166,20 @@ def _as_wide_as_units(evidence: Evidence, on: np.ndarray, variance: np.ndarray) 
     return np.maximum(raised, flat.max(axis=0))
 
 
+def _inflated(on: np.ndarray, variance: np.ndarray, inflation: float) -> np.ndarray:
+    """Covariance (A, A) of the atoms where people speak: the sums spoken of are so much wider.
+
+    Every such sum, and what two of them share, is ``inflation`` times as variable; what nobody
+    spoke of (how a sum falls on its atoms) is as it was.
+    """
+    sd = np.sqrt(variance)
+    sums = np.unique(on, axis=0) * sd
+    inner = sums @ sums.T
+    inner += 1e-10 * np.trace(inner) * np.eye(len(sums))
+    spoken = sums.T @ np.linalg.solve(inner, sums)  # projection on the sums, in units of sd
+    return np.outer(sd, sd) * (np.eye(len(sd)) + (inflation - 1.0) * spoken)
+
+
 def _with_stated_range(evidence: Evidence, error: np.ndarray) -> np.ndarray:
     """Error variance (K,) in units: the record's, halfway to what the stated range says of itself.
 
@@ -180,8 +195,8 @@ def _shared_errors(evidence: Evidence, both: np.ndarray, error: np.ndarray) -> n
     """Covariance of errors (K, K): common to all, more within one event, or else one person."""
     rho, inside = float(evidence.common_error.mean()), float(evidence.event_error.mean())
     voice = np.where(evidence.event >= 0, -1 - evidence.event, evidence.person)
-    alike = np.minimum.outer(error, error) * both
-    shared = alike * np.where(voice[:, None] == voice[None, :], max(inside, rho), rho)
+    same = voice[:, None] == voice[None, :]
+    shared = both * shared_errors(error, same, common=rho, inside=max(inside, rho))
     return shared + np.diag(np.diag(both) * error - np.diag(shared))
 
 

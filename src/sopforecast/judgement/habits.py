@@ -146,5 +146,7 @@ def _curve(
     most = max(own * (largest / base - 1.0), 0.0) + 1e-6
     up = np.geomspace(1e-3, 1.0, _POINTS) * most
     tilt = np.concatenate([np.linspace(-0.99, 0.0, _POINTS), up])
-    total = np.array([(mean * (1.0 + t)) @ _steepness(np.array([t]), bend)[0] for t in tilt])
+    total = np.concatenate(
+        [(1.0 + some) * (_steepness(some, bend) @ mean) for some in np.array_split(tilt, 8)]
+    )
     return tilt, base + (total - base) / own

@@ -6,6 +6,7 @@ has it, to the last bit.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 
@@ -43,10 +44,11 @@ class Statistical:
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage: its rows, and its plan of the items that were spoken of (b, H)."""
+    """One stage: its rows; plan and mean (b, H) of the items that were spoken of."""
 
     frame: pl.DataFrame
     plan: np.ndarray
+    mean: np.ndarray
 
 
 def statistical_stage(
@@ -68,6 +70,8 @@ def stage_of(
     statistical: Statistical,
     cycle: date,
     whole: bool,
+    base: Stage | None = None,
+    hold: Callable[[np.ndarray, np.ndarray], None] | None = None,
 ) -> Stage:
     """Rows of a stage.
 
@@ -85,14 +89,24 @@ def stage_of(
     cycle : date
     whole : bool
         All nodes with all quantiles; else only those that moved, with ``KEPT_OF_SOURCES``.
+    base : Stage, optional
+        The stage this one starts from; the statistical one when left out. Where the mean of a cell
+        has not moved since, its plan stays.
+    hold : callable, optional
+        Told plan and means (b, H); changes the plan, in place, so that it holds what must hold.
     """
     reached = np.flatnonzero(moved.any(axis=1))
-    plan = statistical.plan[items].copy()
+    plan = (statistical.plan[items] if base is None else base.plan).copy()
+    means = _means(before)
     if reached.size == 0:  # the stage equals the statistical one, which is not stored twice
-        return Stage(statistical.frame.clear(), plan)
+        return Stage(statistical.frame.clear(), plan, means)
     mean, quantiles = _views(draws[:, reached])
-    change = mean - _means(before[:, reached])
-    plan[reached] = _plan(plan[reached], change, moved[reached], statistical.steps[items[reached]])
+    change = mean - (means if base is None else base.mean)[reached]
+    since = moved[reached] if base is None else change != 0
+    plan[reached] = _plan(plan[reached], change, since, statistical.steps[items[reached]])
+    means[reached] = mean
+    if hold is not None:
+        hold(plan, means)
     above = np.unique(hierarchy.codes[:, items[reached]])
     sums = statistical.sums[:, above].copy()
     plan_above = hierarchy.aggregate(statistical.plan)[above]
@@ -118,10 +132,10 @@ def stage_of(
             frame.select("unique_id").unique(), on="unique_id", how="anti"
         )
         frame = pl.concat([frame, rest.with_columns(stage=pl.lit(name)).select(frame.columns)])
-        return Stage(frame, plan)
+        return Stage(frame, plan, means)
     blank = [label for label, _ in QUANTILES if label not in KEPT_OF_SOURCES]
     nothing = [pl.lit(None, dtype=pl.Float64).alias(label) for label in blank]
-    return Stage(frame.with_columns(nothing), plan)
+    return Stage(frame.with_columns(nothing), plan, means)
 
 
 def _views(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -75,33 +75,30 @@ def most_moved(judgement: Judgement, nodes: Sequence[str], total: Walk | None) -
     return sorted((one for one in walks if one is not None), key=lambda w: (-w.moved, w.node))
 
 
-def sentence(total: Walk | None, *, months: int, shown_stage: str) -> str:
+def sentence(total: Walk | None, *, months: int) -> str:
     """What judgement did to the plan of all items, in one plain sentence or two.
 
     Examples
     --------
     >>> parts = (Step("statistical", "", 0, 0, 59000.0), Step("source", "sales", 0, 0, 900.0),
     ...          Step("source", "marketing", 0, 0, 340.0), Step("consensus", "", 0, 0, 60240.0))
-    >>> sentence(Walk("total", parts), months=18, shown_stage="consensus")
+    >>> sentence(Walk("total", parts), months=18)
     'Judgement moves the plan by +1,240 (+2.1%) over 18 months: sales +900, marketing +340.'
     """
     over = f"over {months} month{'' if months == 1 else 's'}"
     if total is None:
         return f"Judgement leaves the plan of all items as it is {over}."
-    is_moved = shown_stage != "statistical"
     before = total.plan("statistical") or 0.0
     consensus, approved = total.plan("consensus"), total.plan("approved")
     told = []
     if consensus is not None:
-        verb = "moves" if is_moved else "would move"
         parts = ", ".join(_part(step) for step in total.changes("source", "whole_numbers"))
-        moved = f"Judgement {verb} the plan by {_moved(consensus, before)} {over}"
+        moved = f"Judgement moves the plan by {_moved(consensus, before)} {over}"
         told.append(f"{moved}: {parts}." if parts else f"{moved}.")
     if approved is not None:
-        verb = "move" if is_moved else "would move"
         what = f"the plan {over}" if consensus is None else "it"
         by = _moved(approved, before if consensus is None else consensus)
-        told.append(f"Fixed figures {verb} {what} by {by} to the approved plan.")
+        told.append(f"Fixed figures move {what} by {by} to the approved plan.")
     return " ".join(told)
 
 

@@ -98,11 +98,10 @@ def write_page(
     names = _Names(node_levels, descriptions, units or {})
     spoken = None if judgement is None or judgement.is_silent else judgement
     plans = _plan_views(forecasts, history_nodes, names, spoken)
-    stage = str(forecasts["stage"][0])
     context = {
         **plans,
-        "judged": _judged_view(spoken, names, plans, stage=stage),
-        "run": _run_view(run, stage=stage),
+        "judged": _judged_view(spoken, names, plans),
+        "run": _run_view(run, stage=str(forecasts["stage"][0])),
         "notes": [str(note) for note in (run.get("notes"), *notes) if note],
         "checks": account.checks_by_severity(checks),
         "models": account.models_by_segment(weights, components),
@@ -176,7 +175,7 @@ def _plan_views(
 
 
 def _judged_view(
-    judgement: Judgement | None, names: _Names, plans: Mapping[str, Any], *, stage: str
+    judgement: Judgement | None, names: _Names, plans: Mapping[str, Any]
 ) -> dict[str, Any] | None:
     """Waterfalls and tables of what people said; None when nobody spoke."""
     if judgement is None:
@@ -193,7 +192,7 @@ def _judged_view(
         return named | {"chart": Markup(svg)}  # noqa: S704 - names inside were escaped
 
     return {
-        "sentence": judging.sentence(total, months=months, shown_stage=stage),
+        "sentence": judging.sentence(total, months=months),
         "record": judging.record_sentence(judgement.statements),
         "counts": {state: len(judgement.told.get(state, ())) for state in judging.COUNTED},
         "flagged": len(judgement.told.get("in_history", ())),

@@ -10,6 +10,7 @@ import polars as pl
 from sopforecast.core.evidence_tables import ANY
 from sopforecast.core.months import month_end, month_name
 from sopforecast.errors import RequestError
+from sopforecast.judgement.credibility import opinions_of_sources
 from sopforecast.planning_store.counting import counting_runs
 from sopforecast.planning_store.learned import newest_close, read_credibility
 from sopforecast.planning_store.runs import find_run
@@ -99,19 +100,12 @@ def learned_rows(credibility: pl.DataFrame, *, min_closed: int) -> list[dict[str
     `min_closed` closed opinions, so none of it counts yet.
     """
     whole = credibility.filter(pl.col("reason") == ANY)
-    heard = (
-        whole.filter(pl.col("owner") == ANY)
-        .group_by("source")
-        .agg(heard=pl.col("opinions").max())
-        .select("source", "heard")
-    )
-    rows = (
-        whole.filter(pl.col("owner") != ANY, pl.col("opinions") > 0)
-        .join(heard, on="source", how="left")
-        .sort("source", "owner", "direction", descending=[False, False, True])
+    heard = opinions_of_sources(credibility)
+    rows = whole.filter(pl.col("owner") != ANY, pl.col("opinions") > 0).sort(
+        "source", "owner", "direction", descending=[False, False, True]
     )
     return rows.select(
         "source", "owner", "direction", "weight", "shift", "spread",
         n="opinions", low="weight_p10", high="weight_p90",
-        prior_only=pl.col("heard").fill_null(0) < min_closed,
+        prior_only=pl.col("source").replace_strict(heard, default=0) < min_closed,
     ).to_dicts()  # fmt: skip

