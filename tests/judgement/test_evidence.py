@@ -80,9 +80,9 @@ def measured(
     Atom by atom, pair by pair, as the words of the module say.
     """
     cells = np.maximum(said.inflation**2, said.spread**2 / 0.95)
-    wide = float(cells.mean())
     count = len(said.adjustment)
     share = 1 - said.spread**2 / cells
+    wide = float(np.average(cells, weights=share**2))
     error = wide * (1 - share) / share
     for k in range(count):
         if not np.isnan(said.stated_sd[k]):
@@ -90,18 +90,32 @@ def measured(
             error[k] = np.exp(
                 (1 - TRUST_IN_RANGE) * np.log(error[k]) + TRUST_IN_RANGE * np.log(own)
             )
+
+    def voice(i: int) -> list[int]:
+        by = said.event if said.event[i] >= 0 else said.person
+        return [
+            k for k in range(count) if by[k] == by[i] and (by is said.event or said.event[k] < 0)
+        ]
+
     noise = np.zeros((count, count))
     for i in range(count):
         for j in range(count):
             both = (covers[i] & covers[j]) @ variance
             same = said.event[i] == said.event[j] if said.event[i] >= 0 or said.event[j] >= 0 else (
                 said.person[i] == said.person[j])  # fmt: skip
-            rho = said.common_error.mean()
+            rho, least = said.common_error.mean(), min(error[v] for v in voice(i) + voice(j))
             if same:
-                rho = max(rho, said.event_error.mean())
-            noise[i, j] = both * (error[i] if i == j else rho * min(error[i], error[j]))
+                rho, least = max(rho, said.event_error.mean()), min(error[i], error[j])
+            noise[i, j] = both * (error[i] if i == j else rho * least)
     design = covers.astype(np.float64)
-    return wide * np.diag(variance), design, said.weight * said.adjustment / share, noise
+    # Wide along what was spoken of, as it was across: an eigenbasis of the sums, in units of sd.
+    scaled = design * np.sqrt(variance)
+    _, size, basis = np.linalg.svd(scaled, full_matrices=True)
+    spoken = np.zeros(len(variance))
+    spoken[: len(size)] = size > 1e-9 * size.max()
+    factor = basis.T @ np.diag(1 + (wide - 1) * spoken) @ basis
+    prior = np.sqrt(np.outer(variance, variance)) * factor
+    return prior, design, said.weight * said.adjustment / share, noise
 
 
 @given(groups())
