@@ -11,6 +11,7 @@ import argparse
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from datetime import date, datetime
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -273,8 +274,9 @@ def run(*, companies: int = 40, cycles: int = CYCLES, scenes: tuple[str, ...] = 
     if workers == 1:
         found = [_one(task) for task in tasks]
     else:
-        with ProcessPoolExecutor(workers) as pool:
-            found = list(pool.map(_one, tasks, chunksize=4))
+        # Spawned: a forked worker would wait for ever on the threads of polars.
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            found = list(pool.map(_one, tasks))
     hits = pl.concat(found[:companies])
     by = hits.group_by("closed", "parameter").agg(
         coverage90=pl.col("inside").mean(),

@@ -29,6 +29,8 @@ def twice(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any, Any]:
     items = demo_items()[::9]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SOPFORECAST_ADVANCED__MLFLOW", "false")
+        patch.setenv("SOPFORECAST_ADVANCED__DRAWS", "100")
+        patch.setenv("SOPFORECAST_HORIZON", "6")
         first = run_demo(folder, cycles=2, items=items, now=NOW)
         again = run_demo(folder, cycles=2, items=items, now=datetime(2026, 12, 3))
     return folder, first, again
@@ -61,12 +63,8 @@ def test_what_was_learned_stands_beside_the_truth(twice: Any) -> None:
     assert [(row["source"], row["direction"]) for row in rows] == [
         (person.source, direction) for person in PEOPLE for direction in ("up", "down")
     ]
-    true = {
-        source: sum(row["true_weight"] for row in rows if row["source"] == source) / 2
-        for source in ("sales", "supply", "finance")
-    }
-    assert true["supply"] > 0.5 > abs(true["finance"])
-    assert true["supply"] > 1.5 * true["sales"]
+    assert all(abs(row["true_weight"]) < 2 and abs(row["true_shift"]) < 1 for row in rows)
+    assert len({row["true_weight"] for row in rows}) == len(rows)
     learned = {(row["owner"], row["direction"]): row for row in first["closed"]["learned"]}
     for row in rows:
         found = learned.get((row["owner"], row["direction"]), {"n": None, "weight": None})

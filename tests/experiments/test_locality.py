@@ -1,4 +1,4 @@
-"""Where a statement's news goes: the experiment runs small, and what it is held against is right."""
+"""Where a statement's news goes: the experiment runs small; what it is held against is right."""
 
 from __future__ import annotations
 
@@ -68,3 +68,33 @@ def test_posterior_draws_decide_where_there_are_many_of_them(exact):
     mean, sd = exact.posterior_moments(z, value=190.0, error_sd=20.0)
     assert mean == pytest.approx(199.0, abs=3.0)
     assert sd < 16.0
+
+
+def test_part_a_small():
+    frame = _load("run").run(part="A", engines=2, oracle_draws=100_000)
+    assert frame.height == 19 * 3
+    strong = frame.filter(pl.col("rule") != "linear")
+    assert strong["mean_gap"].abs().max() < 0.06
+    assert strong["sd_gap"].abs().max() < 0.15
+
+
+def test_whole_runs_are_held_side_by_side_number_by_number():
+    whole = _load("whole_run")
+    numbers = {name: [1.0, None] for name in whole.VALUES}
+    stage = pl.DataFrame({"unique_id": ["a", "b"], "ds": [1, 1], **numbers})
+    assert whole._changed(stage, stage) == (2, 0)
+    moved = stage.with_columns(p95=pl.Series([1.0 + 2**-52, None]))
+    assert whole._changed(stage, moved) == (2, 1)
+    assert whole._changed(stage, stage.with_columns(p05=pl.lit(1.0))) == (2, 1)
+
+
+def test_committed_results_are_whole():
+    results = pl.read_csv(FOLDER / "results.csv", infer_schema_length=None)
+    assert not results.is_duplicated().any()
+    checks = results.filter(pl.col("part") == "B")
+    assert checks.height >= 20
+    assert (checks["cells"] > 0).all()
+    assert (checks["violations"] == 0).all()
+    rules = results.filter(pl.col("part") == "A")["rule"].value_counts()
+    assert dict(rules.iter_rows()) == {"linear": 19, "numerical": 19, "exact": 19}
+    assert (FOLDER / "README.md").read_text().startswith("# ")

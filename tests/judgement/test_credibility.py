@@ -10,7 +10,6 @@ import polars as pl
 import pytest
 
 from sopforecast.core.evidence_tables import Credibility
-from sopforecast.judgement import effects
 from sopforecast.judgement.closed_form import fit_closed_form
 from sopforecast.judgement.common_errors import (
     PRIOR_COMMON_ERROR,

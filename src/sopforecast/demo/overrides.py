@@ -144,11 +144,9 @@ def _by_hand(now: Outlook, before: Outlook | None) -> list[Row]:
                 assumption="call-offs for the next months",
             )
         )  # fmt: skip
+    # Told before the others: sentences go by id, and "by hand" comes before any source.
     return [
-        {
-            "override_id": f"{month_name(row['entered_cycle'])} {row['source']} by hand {number}",
-            **row,
-        }
+        {"override_id": f"{month_name(row['entered_cycle'])} by hand {number}", **row}
         for number, row in enumerate(rows, start=1)
     ]
 

@@ -23,7 +23,7 @@ from sopforecast.core.months import add_months
 AHEAD = 3
 YEAR, RECENT, LOOK_BACK = 12, 6, 24
 LEAST_SAID = 0.02
-LARGEST_FALL, LARGEST_RISE = -0.8, 2.0
+LARGEST_FALL, LARGEST_RISE = -0.6, 1.0
 SURPRISES = (0.02, 0.5)
 Z80 = 1.2816
 AGGREGATES_OFTENER = 3.0
@@ -207,10 +207,12 @@ def say(
         if kind == "absolute" and stop - start > 1:  # months differ: one figure would flatten them
             kind = "percent"
         half = person.half_width(float(seen.surprise[at])) if shape[1] < SHARE_RANGED else None
-        chance = 1.0
-        if half is None and change > 0 and kind != "absolute" and shape[1] > 1.0 - SHARE_DEALS:
-            chance = CHANCES[int(shape[2] * len(CHANCES))]
+        chance = CHANCES[int(shape[2] * len(CHANCES))]
+        can_be_deal = half is None and kind != "absolute" and 0 < change <= chance * LARGEST_RISE
+        if can_be_deal and shape[1] > 1.0 - SHARE_DEALS:
             row["reason"] = "deal"
+        else:
+            chance = 1.0
         yield (
             row
             | {"kind": kind, "probability": chance}
