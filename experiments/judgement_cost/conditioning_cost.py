@@ -17,6 +17,7 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
@@ -35,6 +36,10 @@ FEWER_SERIES, OTHER_STATEMENTS = (2_500, 5_000), (250, 500, 2_000)
 CYCLE, REGIONS, SEED = date(2026, 10, 1), 20, 2026
 SOURCES = ("sales", "marketing", "finance", "clinical", "executive")
 PEOPLE = 30
+FIGURES = {  # and what was promised of each
+    "seconds": "10", "cpu_seconds": None, "load": None, "peak_memory_mib": "2048",
+    "cells_moved": None,
+}  # fmt: skip
 REASONS = ("promotion", "launch", "tender", "level", "stock-out")
 
 
@@ -146,42 +151,50 @@ def measured(series: int, statements: int) -> dict[str, object]:
     cells = sum(len(group.items) for group in groups)
     widest = max(len(group.scalars) for group in groups)
     del groups
+    before = draws.sum(axis=0)
     load = os.getloadavg()[0]
     wall, cpu = time.perf_counter(), time.process_time()
     condition(draws, said, steps=items[1], seed=SEED)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    rest = draws.sum(axis=0)  # keeps what follows cheap in memory
-    if draws.min() < 0 or not np.isfinite(rest).all():
+    after = draws.sum(axis=0)
+    moved = int((after != before).sum())
+    if draws.min() < 0 or not np.isfinite(after).all():
         raise ArithmeticError("draws below zero or not finite")
     return {
-        "what": "conditioning",
         "series": series,
         "statements": statements,
         "scalars": len(said.members),
         "widest_group": widest,
-        "cells": cells,
+        "cells_spoken_of": cells,
+        "cells_moved": moved,
         "cpu_seconds": round(cpu, 2),
-        "wall_seconds": round(wall, 2),
-        "peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 0),
+        "seconds": round(wall, 2),
+        "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         "load": round(load, 1),
         "bytes": hashlib.blake2b(np.ascontiguousarray(draws).data, digest_size=6).hexdigest(),
     }
 
 
-def conditioning_rows(*, small: bool = False) -> pl.DataFrame:
+def conditioning(cases: Sequence[tuple[int, int]] | None = None) -> pl.DataFrame:
     """Cases by series and by statements, each in its own process."""
-    cases = [(SERIES, STATEMENTS)]
-    cases += [(series, STATEMENTS) for series in FEWER_SERIES]
-    cases += [(SERIES, statements) for statements in OTHER_STATEMENTS]
-    if small:
-        cases = [(60, 20)]
+    if cases is None:
+        cases = [(series, STATEMENTS) for series in (*FEWER_SERIES, SERIES)]
+        cases += [(SERIES, statements) for statements in OTHER_STATEMENTS]
     rows = []
-    for series, statements in sorted(set(cases)):
+    for series, statements in cases:
         command = [sys.executable, str(Path(__file__)), "--one", str(series), str(statements)]
-        found = subprocess.run(command, check=True, capture_output=True, text=True)
-        rows.append(json.loads(found.stdout.splitlines()[-1]))
-        print(rows[-1], flush=True)
-    return pl.DataFrame(rows)
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        found = json.loads(done.stdout.splitlines()[-1])
+        said = f"{statements:,} statements of 1-6 months ({found['scalars']:,} rows)"
+        work = f"{series:,} series, {said}"
+        promised = (series, statements) == (SERIES, STATEMENTS)
+        for figure, limit in FIGURES.items():
+            value = float(found[figure])
+            rows.append(("conditioning", work, figure, value, limit if promised else None))
+        print(work, found, flush=True)
+    types = (pl.String, pl.String, pl.String, pl.Float64, pl.String)
+    names = ("part", "work", "figure", "value", "limit")
+    return pl.DataFrame(rows, schema=dict(zip(names, types, strict=True)), orient="row")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""What judgement costs as work grows: fits of credibility on 20,000 closed rows.
+"""What judgement costs as work grows: fits on 20,000 closed rows, and conditioning.
 
-    python experiments/judgement_cost/run.py [--parts credibility] [--out results.csv]
+    python experiments/judgement_cost/run.py [--parts credibility conditioning] [--out results.csv]
 
 Every part is a function that returns rows (part, work, figure, value, limit). See README.md.
 """
@@ -8,6 +8,7 @@ Every part is a function that returns rows (part, work, figure, value, limit). S
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Callable
 from datetime import date
@@ -16,6 +17,9 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+
+sys.path.insert(0, str(Path(__file__).parent))
+from conditioning_cost import conditioning
 
 HERE = Path(__file__).parent
 ROWS, OWNERS, SOURCES, REASONS, SEED = 20_000, 40, 5, 4, 2026
@@ -117,7 +121,10 @@ def credibility(*, rows: int = ROWS, draws: int = 2000, tune: int = 1000) -> pl.
     return pl.DataFrame(found, schema=SCHEMA, orient="row")
 
 
-PARTS: dict[str, Callable[[], pl.DataFrame]] = {"credibility": credibility}
+PARTS: dict[str, Callable[[], pl.DataFrame]] = {
+    "credibility": credibility,
+    "conditioning": conditioning,
+}
 
 
 def main() -> None:
@@ -127,6 +134,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=HERE / "results.csv")
     given = parser.parse_args()
     frame = pl.concat([PARTS[name]() for name in given.parts])
+    if given.out.exists():  # rows of parts that were not run stay
+        before = pl.read_csv(given.out, schema=SCHEMA)
+        frame = pl.concat([before.filter(~pl.col("part").is_in(frame["part"].unique())), frame])
     frame.write_csv(given.out, float_precision=4)
     with pl.Config(tbl_rows=60, tbl_width_chars=180, fmt_str_lengths=80):
         print(frame)

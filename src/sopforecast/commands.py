@@ -80,7 +80,8 @@ def init(
 
 @app.command(sort_key=2)
 def demo(folder: Path = Path("demo"), /, *, common: Common = Common()) -> int:
-    """A workspace on real public history: load, check, run, publish, review page.
+    """A workspace on real public history: past months replayed, this one run and
+    published, with its review page.
 
     Parameters
     ----------

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -29,6 +30,7 @@ from sopforecast.judgement.spread import move_sum
 from sopforecast.judgement.transport import transport
 
 _OWN_SHARE_FROM = 0.1
+_LEAST_VARIANCE = 0.02
 _WORTH_THREADS = 1 << 22  # numbers that are spoken of
 _MOST_THREADS = 4
 
@@ -57,6 +59,17 @@ def condition(
     weights : ndarray, shape (K,)
         With which each statement counted on its own, its stated range considered.
     """
+    order = said.frame.select(pl.arg_sort_by("override_id", "ds_from")).to_series().to_numpy()
+    moves, weights = _condition(draws, said.take(order), steps, seed, threads)
+    given = np.empty(len(order))
+    given[order] = weights
+    return [replace(one, statements=order[one.statements]) for one in moves], given
+
+
+def _condition(
+    draws: np.ndarray, said: Said, steps: np.ndarray, seed: int, threads: int | None
+) -> tuple[list[Moves], np.ndarray]:
+    """As `condition`, of statements in the order of their ids: no byte depends on another order."""
     _, items, horizon = draws.shape
     groups = group_scalars(said.members, said.months, items=items, horizon=horizon)
     free = np.ones((items, horizon), dtype=bool)
@@ -151,14 +164,26 @@ def _new_sums(
     turned = sums
     if sums.shape[1] > 1:
         seen = sums.std(axis=0)
-        scaled = (sums - mean) / np.where(seen > 0, seen, 1.0)
+        apart = _root((sums - mean) / np.where(seen > 0, seen, 1.0))
         values, vectors = np.linalg.eigh(update.covariance)
-        turned = scaled @ (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
+        turned = apart @ (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
     columns = [
         transport(turned[:, a], mean=float(goal[a]), sd=float(sd[a]), step=float(steps[a]), rng=rng)
         for a in range(sums.shape[1])
     ]
     return np.stack(columns, axis=1)
+
+
+def _root(scaled: np.ndarray) -> np.ndarray:
+    """Draws (S, A) made uncorrelated, each atom as like its own as can be.
+
+    Kessy, Lewin and Strimmer (2018), Optimal whitening and decorrelation (ZCA-cor); directions with
+    hardly any variance are not blown up.
+    """
+    values, vectors = np.linalg.eigh(scaled.T @ scaled / len(scaled))
+    values = np.maximum(values, _LEAST_VARIANCE * values.max())
+    apart: np.ndarray = scaled @ (vectors / np.sqrt(values)) @ vectors.T
+    return apart
 
 
 def _strike_deal(

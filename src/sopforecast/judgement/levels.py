@@ -84,14 +84,16 @@ def carry_level(
 ) -> list[Moves]:
     """Move the cells that a group has claimed, in place, as they move with what was stated."""
     found = []
+    follows = _follows(draws, told, claims)
     for claim in claims:
         covered, length = told.group.covers[claim.k], len(told.own.months[claim.k])
-        past = told.before[:, covered].sum(axis=1) / length
+        past = float(told.before[:, covered].sum(axis=1).mean()) / length
         moved = told.change[:, covered].sum(axis=1) / length
         cells, own_steps = draws[:, claim.items, claim.month], steps[claim.items]
         mean, variance = cell_moments(cells)
         step = float(own_steps.min())
-        goal = np.rint(_slope(cells.sum(axis=1), past) * moved / step) * step
+        slope = follows[claim.k] * (float(mean.sum()) / past if past > 0 else 1.0)
+        goal = np.rint(slope * moved / step) * step
         move_sum(
             cells, goal, steps=own_steps, rng=told.rng, mean=mean, variance=variance, out=cells
         )
@@ -100,8 +102,24 @@ def carry_level(
         share = by / by.sum() if by.sum() != 0 else np.zeros(len(by))
         parts = (cells.mean(axis=0) - mean)[:, None] * share
         months = np.full(len(claim.items), claim.month)
-        found.append(Moves(told.group.scalars, claim.items, months, parts, parts.sum(axis=0)))
+        none = np.zeros(len(by))  # later months are not the statement's own
+        found.append(Moves(told.group.scalars, claim.items, months, parts, none))
     return found
+
+
+def _follows(draws: np.ndarray, told: Told, claims: Sequence[Claim]) -> dict[int, float]:
+    """By what part of a relative change of the stated months later ones follow, by statement.
+
+    The average over the later months: what changes the level changes all of them.
+    """
+    found: dict[int, list[float]] = {}
+    for claim in claims:
+        covered, length = told.group.covers[claim.k], len(told.own.months[claim.k])
+        past = told.before[:, covered].sum(axis=1) / length
+        later = draws[:, claim.items, claim.month].sum(axis=1)
+        scale = float(past.mean() / later.mean()) if later.mean() > 0 else 0.0
+        found.setdefault(claim.k, []).append(_slope(later, past) * scale)
+    return {k: min(float(np.mean(each)), MOST_CARRIED) for k, each in found.items()}
 
 
 def _last_levels(own: Said) -> Sequence[int]:
@@ -126,4 +144,4 @@ def _slope(later: np.ndarray, stated: np.ndarray) -> float:
     if variance == 0:
         return 1.0
     both = float(((later - later.mean()) * (stated - stated.mean())).mean())
-    return min(max(both / variance, 0.0), MOST_CARRIED)
+    return max(both / variance, 0.0)

@@ -148,13 +148,15 @@ def summarise(run: StoredRun, account: Account) -> dict[str, Any]:
 
 
 def moved(bridge: pl.DataFrame) -> list[dict[str, Any]]:
-    """What each step of a bridge moved the total by: step, change over all months, months.
+    """What each step of a bridge moved the total by: step, change over all months, and how
+    many months it moved.
 
     In the order of the steps; the statistical plan itself and what rounding adds are left out.
     """
     steps = bridge.filter(
         pl.col("unique_id") == TOTAL,
         pl.col("step").str.starts_with("source:") | (pl.col("step") == "fixed"),
+        pl.col("change") != 0,
     )
     told = steps.group_by("step").agg(
         pl.col("position").min(), pl.col("change").sum(), months=pl.col("ds").n_unique()
