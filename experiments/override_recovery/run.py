@@ -253,8 +253,10 @@ def summarise(walks: pl.DataFrame) -> pl.DataFrame:
                 (scene, name, by_company.height, cells.height, cells["inside"].mean(), *total,
                  total[0] / total[1], worst, cells["mean"].abs().mean())
             )  # fmt: skip
-    columns = ["scene", "cycles", "companies", "cells", "coverage80", "crps_consensus",
-               "crps_statistical", "crps_raw", "crps_half", "relative", "worst_company", "moved_sd"]  # fmt: skip
+    columns = [
+        "scene", "cycles", "companies", "cells", "coverage80", "crps_consensus", "crps_statistical",
+        "crps_raw", "crps_half", "relative", "worst_company", "moved_sd",
+    ]  # fmt: skip
     return pl.DataFrame(rows, schema=columns, orient="row")
 
 

@@ -106,6 +106,7 @@ ROW = {
     "override_id": "o1", "ds_from": date(2026, 12, 1), "ds_to": date(2026, 12, 1),
     "mode": "evidence", "source": "sales", "owner": "A. Rivera", "node": "family=Oncology",
     "direction": "up", "probability": 1.0, "weight": 0.65, "weight_sd": 0.0936, "counted": 0.65,
+    "shift": 0.0, "unit_sd": 100.0,
     "observations": 14, "prior_only": False, "adjustment": 400.0, "moved": 260.0,
 }  # fmt: skip
 
@@ -145,3 +146,9 @@ def test_months_of_one_override_are_one_sentence_and_the_largest_come_first():
     assert "-500 on family=Oncology, 2026-12, moved the plan by -300" in told[1]
     assert len(_told(*months, small, most=1)) == 1
     assert sentences(pl.DataFrame([ROW]).clear()) == []
+
+
+def test_a_habit_is_said_where_it_is_a_good_part_of_the_move():
+    assert ", -30 of it because its source usually errs that way;" in _told({"shift": -0.3})[0]
+    assert "usually errs" not in _told({"shift": -0.3, "probability": 0.3})[0]
+    assert "usually errs" not in _told({"shift": -0.1})[0]

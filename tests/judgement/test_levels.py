@@ -30,7 +30,8 @@ def _said(*rows):
                        "source": "sales", "owner": "ann", "reason": reason}
             for k, (_, months, reason) in enumerate(rows)
         ]
-    ).with_columns(event_id=pl.lit(None, pl.String), stated_sd=pl.lit(None, pl.Float64))  # fmt: skip
+    )  # fmt: skip
+    frame = frame.with_columns(event_id=pl.lit(None, pl.String), stated_sd=pl.lit(None, pl.Float64))
     return Said(
         frame,
         tuple(np.array(items) for items, _, _ in rows),
@@ -84,8 +85,8 @@ def test_same_bytes_with_any_number_of_threads(threads):
     rng = np.random.default_rng(0)
     draws = rng.poisson(rng.gamma(2.0, 20.0, (200, ITEMS, HORIZON))).astype(float)
     said = _said(
-        ([0, 1], [0], "level"), ([1], [0], "promotion"), ([2, 3], [1], "level"), ([4], [2], "tender"),
-        (list(range(5)), [3], "level"), ([3], [3], "promotion"),
+        ([0, 1], [0], "level"), ([1], [0], "promotion"), ([2, 3], [1], "level"),
+        ([4], [2], "tender"), (list(range(5)), [3], "level"), ([3], [3], "promotion"),
     )  # fmt: skip
     one, many = draws.copy(), draws.copy()
     steps = np.ones(ITEMS)

@@ -215,3 +215,15 @@ def test_loaders_at_once_get_ids_of_their_own(store: Store, store_url: str) -> N
     ids = [line for child in children for line in child.communicate(timeout=120)[0].split()]
     assert sorted(ids) == [f"L{number:04d}" for number in range(1, 10)]
     assert y_of(store) == {("ann", 10): 2.0, ("bob", 10): 2.0, ("cid", 10): 2.0}
+
+
+def test_an_earlier_file_loaded_again_brings_its_values_back(store: Store) -> None:
+    """It is the same file, but no longer what holds: that is a correction, not a repetition."""
+    load(store, FIRST, "one")
+    load(store, history(("A", OCT, 9)), "two", loaded_at=DEC + timedelta(hours=1))
+    assert y_of(store)["A", 10] == 9
+    again = load(store, FIRST, "one", loaded_at=DEC + timedelta(hours=2))
+    assert (again.load_id, again.already_loaded, counts(again)) == ("L0003", False, (0, 1, 2, 0))
+    assert y_of(store)["A", 10] == 1
+    once_more = load(store, FIRST, "one", loaded_at=DEC + timedelta(hours=3))
+    assert (once_more.already_loaded, counts(once_more)) == (True, (0, 0, 3, 0))

@@ -123,13 +123,13 @@ def test_what_is_stored_and_told(engine: Any, make_workspace: Any, bench: Any) -
     total = read_forecasts(store, run_id, "consensus").filter(pl.col("unique_id") == "total")
     assert ran["headline"]["totals"][0]["plan"] == total["plan"][0]
     assert ran["moved"] == [
-        {"step": "source:sales", "change": 40.0, "months": 3},
-        {"step": "source:supply", "change": -15.0, "months": 3},
+        {"step": "source:sales", "change": 40.0, "months": 2},
+        {"step": "source:supply", "change": -15.0, "months": 1},
     ]
     assert ran["override_counts"]["new"] == 2
     said = terminal.ran(ran)
     assert "New: 2 overrides\n  Ann said Ann-2026-07\n  Bob said Bob-2026-07" in said
-    assert "Moved the plan: sales +40 over 3 months; supply −15 over 3 months" in said
+    assert "Moved the plan: sales +40 over 2 months; supply −15 over 1 month" in said
     assert "  a sentence" in said
     assert run(workspace, "2026-07", bench)["overrides"] == ran["overrides"], "told again"
 

@@ -20,6 +20,7 @@ from sopforecast.judgement.telling import signed
 
 GRAIN = 2.0**-10
 WHOLE_NUMBERS, FIXED, STATISTICAL = "whole_numbers", "fixed", "statistical"
+_TOLD_FROM = 0.05
 Z80 = 1.2815515655446004
 
 
@@ -124,6 +125,7 @@ def sentences(statements: pl.DataFrame, *, most: int = 5) -> list[str]:
         pl.col("ds_from").min(),
         pl.col("ds_to").max(),
         pl.col("adjustment", "moved").sum(),
+        habit=(pl.col("shift") * pl.col("unit_sd")).sum(),
     )
     told = told.sort(pl.col("moved").abs(), "override_id", descending=[True, False]).head(most)
     return [_sentence(row) for row in told.iter_rows(named=True)]
@@ -135,6 +137,9 @@ def _sentence(row: dict[str, object]) -> str:
     chance = "" if row["probability"] == 1 else f" at {row['probability']:.0%}"
     said = f"{signed(float(row['adjustment']))}{chance} on {row['node']}, {months},"  # type: ignore[arg-type]
     moved = f"moved the plan by {signed(float(row['moved']))}"  # type: ignore[arg-type]
+    habit = float(row["habit"])  # type: ignore[arg-type]
+    if row["probability"] == 1 and abs(habit) > _TOLD_FROM * abs(float(row["adjustment"])):  # type: ignore[arg-type]
+        moved += f", {signed(habit)} of it because its source usually errs that way"
     return f"{row['source']} ({row['owner']}): {said} {moved}; {_why(row)}"
 
 

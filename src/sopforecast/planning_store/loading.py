@@ -153,9 +153,7 @@ def _append(
 ) -> LoadReport:
     rows_hash = hash_rows(rows)
     earlier = _same_load(connection, load, rows_hash, options)
-    if earlier is not None:
-        return LoadReport(earlier, load.table, load.file, 0, 0, rows.height, 0, True)
-    seq = next_number(connection, "loads")
+    seq = next_number(connection, "loads", step=0) + 1
     load_id = f"L{seq:04d}"
     latest = connection.scalar(
         sa.select(sa.func.max(schema.loads.c.loaded_at)).where(schema.loads.c.undone_at.is_(None))
@@ -171,6 +169,9 @@ def _append(
     )
     settled = settle(statements, spec)
     counts = _counts(settled, current(before, spec), rows, spec, seq)
+    if earlier is not None and counts["rows_same"] == rows.height and not counts["rows_retracted"]:
+        return LoadReport(earlier, load.table, load.file, 0, 0, rows.height, 0, True)
+    next_number(connection, "loads")
     entry = {
         "load_id": load_id,
         "seq": seq,

@@ -5,14 +5,21 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from sopforecast.core.hierarchy import Hierarchy
-from sopforecast.core.months import last_complete_month, month_name, parse_month
+from sopforecast.core.months import (
+    add_months,
+    cutoff,
+    last_complete_month,
+    month_name,
+    parse_month,
+)
 from sopforecast.errors import RequestError
 from sopforecast.intake.against import with_overrides
 from sopforecast.intake.files import (
@@ -26,7 +33,13 @@ from sopforecast.intake.files import (
     read_table,
     read_workbook,
 )
-from sopforecast.planning_store.inputs import TableLoad, admitted_inputs, append_loads, undo_load
+from sopforecast.planning_store.inputs import (
+    LoadReport,
+    TableLoad,
+    admitted_inputs,
+    append_loads,
+    undo_load,
+)
 from sopforecast.planning_store.store import Store
 from sopforecast.settings import SETTINGS_FILE, Settings, level_columns
 from sopforecast.workflow.clock import utc_now, who
@@ -131,11 +144,25 @@ def load(
                 "already_loaded": report.already_loaded,
                 "partial_rows": table.partial.height,
                 "through": month_name(complete),
-                "notes": list(table.notes),
+                "notes": [*table.notes, *_waits(workspace.settings, report, complete, moment)],
             }
             for report, (_, table) in zip(reports, parsed, strict=True)
         ]
     }
+
+
+def _waits(settings: Settings, report: LoadReport, complete: date, moment: datetime) -> list[str]:
+    """The note on changes that the open cycle reads no more, as a list of one sentence or none."""
+    cycle = add_months(complete, 1)
+    closes = cutoff(cycle, cutoff_day=settings.cutoff_day)
+    changed = report.rows_changed + report.rows_retracted
+    if not changed or moment <= closes or report.table == "history":
+        return []
+    return [
+        f"{changed} changed {'row is' if changed == 1 else 'rows are'} known from now, after the "
+        f"cut-off of cycle {month_name(cycle)} ({closes:%Y-%m-%d}): the next cycle reads "
+        f"{'it' if changed == 1 else 'them'}, or run --as-of {moment:%Y-%m-%d}"
+    ]
 
 
 def undo(
@@ -179,7 +206,7 @@ def read_options(settings: Settings) -> ReadOptions:
 
 
 def contradictions(
-    overrides: pl.DataFrame, hierarchy: Hierarchy
+    overrides: pl.DataFrame, hierarchy: Hierarchy, *, history: pl.DataFrame | None = None
 ) -> list[tuple[tuple[str, ...], str]]:
     """Sets of ``fixed`` overrides that cannot all hold: their ids, and a sentence each.
 
@@ -189,10 +216,13 @@ def contradictions(
         ``Overrides`` of mode fixed, one row an id; those that live in a common cycle are compared.
     hierarchy
         The nodes they may name.
+    history
+        Demand so far: in what steps it comes.
     """
-    from sopforecast.judgement import fixed
+    from sopforecast.judgement import fixed, uneven
 
-    return fixed.contradictions(overrides, hierarchy)
+    uneven_ones = uneven.uneven_sums(overrides, hierarchy, history)
+    return fixed.contradictions(overrides, hierarchy) + uneven_ones
 
 
 @dataclass(frozen=True)
@@ -238,7 +268,7 @@ class _Reader:
                 items=items if items.height else None,
                 overrides=known["overrides"],
                 prices=known["prices"],
-                contradictions=contradictions,
+                contradictions=partial(contradictions, history=known["history"]),
             ),
         }
 
