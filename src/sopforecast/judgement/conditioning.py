@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
 
 from sopforecast.core.draws import series_rng
-from sopforecast.judgement.evidence import Update, evidence_of, update_atoms
+from sopforecast.judgement.evidence import Evidence, Update, evidence_of, update_atoms
 from sopforecast.judgement.groups import Group, group_scalars
 from sopforecast.judgement.habits import cell_moments
 from sopforecast.judgement.levels import LEVEL, Told, carry_level, claim_levels
@@ -31,7 +31,7 @@ from sopforecast.judgement.transport import transport
 
 _OWN_SHARE_FROM = 0.1
 _LEAST_VARIANCE = 0.02
-_WORTH_THREADS = 1 << 22  # numbers that are spoken of
+_WORTH_THREADS = 1 << 20  # numbers of a group
 _MOST_THREADS = 4
 
 
@@ -76,12 +76,14 @@ def _condition(
     for group in groups:
         free[group.items, group.months] = False
     weights = np.zeros(len(said.members))
+    asked = _asked(said)
     if threads is None:
-        large = len(draws) * int((~free).sum()) > _WORTH_THREADS
+        cells = max((len(group.items) for group in groups), default=0)  # small ones only queue
+        large = len(draws) * cells > _WORTH_THREADS
         threads = min(os.cpu_count() or 1, _MOST_THREADS) if large else 1
     with ThreadPoolExecutor(threads) as pool:  # groups share no cell
         work = [
-            pool.submit(_condition_group, draws, said, group, steps, weights, seed)
+            pool.submit(_condition_group, draws, said, asked, group, steps, weights, seed)
             for group in groups
         ]
         done = [one.result() for one in work]
@@ -94,30 +96,52 @@ def _condition(
     return [*(move for move, _ in done), *carried], weights
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """Statements as arrays and lists (K,), made once for all groups."""
+
+    evidence: Evidence
+    names: list[str]
+    is_level: np.ndarray
+    probability: np.ndarray
+    deals: list[str]
+
+
+def _asked(said: Said) -> _Asked:
+    frame = said.frame
+    return _Asked(
+        evidence=evidence_of(frame),
+        names=frame.select(pl.format("{} {}", "override_id", "ds_from")).to_series().to_list(),
+        is_level=(frame["reason"] == LEVEL).to_numpy(),
+        probability=frame["probability"].to_numpy(),
+        deals=frame["event_id"].fill_null(frame["override_id"]).to_list(),
+    )
+
+
 def _condition_group(
     draws: np.ndarray,
     said: Said,
+    asked: _Asked,
     group: Group,
     steps: np.ndarray,
     weights: np.ndarray,
     seed: int,
 ) -> tuple[Moves, Told | None]:
     """Move the cells of one group; what it did, and what its ``level`` statements carry on."""
-    own = said.take(group.scalars)
-    named = own.frame.select(pl.format("{} {}", "override_id", "ds_from")).to_series().to_list()
-    rng = series_rng(seed, "judgement", *named)
+    rng = series_rng(seed, "judgement", *(asked.names[k] for k in group.scalars))
+    has_level = bool(asked.is_level[group.scalars].any())
     cells = draws[:, group.items, group.months]
     mean, variance = cell_moments(cells)
     sums = np.add.reduceat(cells, group.starts[:-1], axis=1)
-    before = sums.copy() if LEVEL in own.frame["reason"] else sums
+    before = sums.copy() if has_level else sums
     cell_steps = steps[group.items]
-    is_deal = (own.frame["probability"] < 1).to_numpy()
+    is_deal = asked.probability[group.scalars] < 1
     moves = np.zeros((sums.shape[1], len(group.scalars)))
     target = sums
     if not is_deal.all():
         line = np.flatnonzero(~is_deal)
         update = update_atoms(
-            evidence_of(own.frame[line]), group.covers[line], sums.var(axis=0, ddof=1)
+            asked.evidence.take(group.scalars[line]), group.covers[line], sums.var(axis=0, ddof=1)
         )
         weights[group.scalars[line]] = update.weight
         moves[:, line] = update.moves
@@ -125,9 +149,15 @@ def _condition_group(
     if is_deal.any():
         target = target.copy() if target is sums else target
         for k in np.flatnonzero(is_deal).tolist():
-            weight = float(np.clip(own.frame["weight"][k], 0.0, None))
-            weights[group.scalars[k]] = weight
-            moves[:, k] = _strike_deal(target, own.frame.row(k, named=True), group.covers[k], seed)
+            at = int(group.scalars[k])
+            weights[at] = max(float(asked.evidence.weight[at]), 0.0)
+            moves[:, k] = _strike_deal(
+                target,
+                group.covers[k],
+                size=float(asked.evidence.adjustment[at]),
+                chance=min(1.0, float(weights[at] * asked.probability[at])),
+                rng=series_rng(seed, "deal", asked.deals[at]),
+            )
     for a, (start, end) in enumerate(zip(group.starts[:-1], group.starts[1:], strict=True)):
         part = cells[:, start:end]
         move_sum(
@@ -148,7 +178,7 @@ def _condition_group(
     if before is sums:
         return found, None
     change = np.add.reduceat(cells, group.starts[:-1], axis=1) - before
-    return found, Told(own, group, before, change, moves, rng)
+    return found, Told(said.take(group.scalars), group, before, change, moves, rng)
 
 
 def _new_sums(
@@ -187,20 +217,17 @@ def _root(scaled: np.ndarray) -> np.ndarray:
 
 
 def _strike_deal(
-    target: np.ndarray, deal: dict[str, object], covered: np.ndarray, seed: int
+    target: np.ndarray, covered: np.ndarray, *, size: float, chance: float, rng: np.random.Generator
 ) -> np.ndarray:
     """Add a deal to its share of the draws, in place; returns what it adds to each atom's mean.
 
     Its record changes how often it comes, never how large it is: two humps stay two humps. Deals
-    of one event come together.
+    of one event share their generator and come together.
     """
-    draws = len(target)
-    chance = min(1.0, float(deal["weight"]) * float(deal["probability"]))  # type: ignore[arg-type]
-    named = series_rng(seed, "deal", str(deal["event_id"] or deal["override_id"]))
-    happens = named.permutation(draws) < round(chance * draws)
+    happens = rng.permutation(len(target)) < round(chance * len(target))
     mean = target.mean(axis=0) * covered
     share = mean / mean.sum() if mean.sum() > 0 else covered / covered.sum()
-    change = float(deal["adjustment"]) * share  # type: ignore[arg-type]
+    change: np.ndarray = size * share
     target[happens] += change
     return change * happens.mean()
 
