@@ -136,7 +136,9 @@ def main() -> None:
     frame = pl.concat([PARTS[name]() for name in given.parts])
     if given.out.exists():  # rows of parts that were not run stay
         before = pl.read_csv(given.out, schema=SCHEMA)
-        frame = pl.concat([before.filter(~pl.col("part").is_in(frame["part"].unique())), frame])
+        frame = pl.concat(
+            [before.filter(~pl.col("part").is_in(frame["part"].unique().to_list())), frame]
+        )
     frame.write_csv(given.out, float_precision=4)
     with pl.Config(tbl_rows=60, tbl_width_chars=180, fmt_str_lengths=80):
         print(frame)
