@@ -149,6 +149,6 @@ def test_months_of_one_override_are_one_sentence_and_the_largest_come_first():
 
 
 def test_a_habit_is_said_where_it_is_a_good_part_of_the_move():
-    assert ", -30 of it because its source usually errs that way;" in _told({"shift": -0.3})[0]
-    assert "usually errs" not in _told({"shift": -0.3, "probability": 0.3})[0]
-    assert "usually errs" not in _told({"shift": -0.1})[0]
+    assert "+260 (its usual shift of -30 included);" in _told({"shift": -0.3})[0]
+    assert "usual shift" not in _told({"shift": -0.3, "probability": 0.3})[0]
+    assert "usual shift" not in _told({"shift": -0.1})[0]

@@ -95,3 +95,24 @@ def test_same_bytes_with_any_number_of_threads(threads):
     assert one.tobytes() == many.tobytes() != draws.tobytes()
     assert weights.tobytes() == again.tobytes()
     assert [m.parts.tobytes() for m in moves] == [m.parts.tobytes() for m in others]
+
+
+@pytest.mark.parametrize("balance", [0.0, 1e-12, 1e-6, 0.01, -0.01, 0.5])
+def test_parts_of_opposite_statements_keep_their_size_in_later_months(balance):
+    """However nearly two cancel, each later part is at most what its own month would carry."""
+    rng = np.random.default_rng(0)
+    draws = rng.poisson(400.0 * rng.gamma(50.0, 1 / 50.0, (300, ITEMS, 1)), (300, ITEMS, HORIZON))
+    before = draws.astype(float)
+    said = _said(([0, 1], [1], "level"), ([0, 1], [1], "promotion"))
+    opposite = pl.Series([30.0, -30.0 * (1 - balance)])
+    said = Said(said.frame.with_columns(adjustment=opposite), said.members, said.months)
+    after = before.copy()
+    moves, _ = condition(after, said, steps=np.ones(ITEMS), seed=1)
+    change = after.mean(axis=0) - before.mean(axis=0)
+    later = [one for one in moves if one.months.min() > 1]
+    assert len(later) == HORIZON - 2
+    for one in later:
+        np.testing.assert_allclose(one.parts.sum(axis=1), change[one.items, one.months], atol=1e-9)
+        up, down = one.parts.sum(axis=0)
+        assert 0 < up < 30.0
+        assert -30.0 < down < 0

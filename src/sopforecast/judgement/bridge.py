@@ -139,7 +139,7 @@ def _sentence(row: dict[str, object]) -> str:
     moved = f"moved the plan by {signed(float(row['moved']))}"  # type: ignore[arg-type]
     habit = float(row["habit"])  # type: ignore[arg-type]
     if row["probability"] == 1 and abs(habit) > _TOLD_FROM * abs(float(row["adjustment"])):  # type: ignore[arg-type]
-        moved += f", {signed(habit)} of it because its source usually errs that way"
+        moved += f" (its usual shift of {signed(habit)} included)"
     return f"{row['source']} ({row['owner']}): {said} {moved}; {_why(row)}"
 
 

@@ -99,8 +99,10 @@ def carry_level(
         )
         draws[:, claim.items, claim.month] = cells
         by = told.moves[covered].sum(axis=0)
-        share = by / by.sum() if by.sum() != 0 else np.zeros(len(by))
-        parts = (cells.mean(axis=0) - mean)[:, None] * share
+        usual = variance / variance.sum() if variance.any() else np.full(len(mean), 1 / len(mean))
+        parts = usual[:, None] * (slope / length * by)
+        rest = cells.mean(axis=0) - mean - parts.sum(axis=1)
+        parts += rest[:, None] * _share_of_sizes(by)
         months = np.full(len(claim.items), claim.month)
         none = np.zeros(len(by))  # later months are not the statement's own
         found.append(Moves(told.group.scalars, claim.items, months, parts, none))
@@ -120,6 +122,12 @@ def _follows(draws: np.ndarray, told: Told, claims: Sequence[Claim]) -> dict[int
         scale = float(past.mean() / later.mean()) if later.mean() > 0 else 0.0
         found.setdefault(claim.k, []).append(_slope(later, past) * scale)
     return {k: min(float(np.mean(each)), MOST_CARRIED) for k, each in found.items()}
+
+
+def _share_of_sizes(by: np.ndarray) -> np.ndarray:
+    """Share (K,) of each in the sum of sizes; bounded however nearly opposite moves cancel."""
+    sizes: np.ndarray = np.abs(by)
+    return sizes / sizes.sum() if sizes.any() else sizes
 
 
 def _last_levels(own: Said) -> Sequence[int]:
