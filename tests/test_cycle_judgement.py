@@ -264,3 +264,19 @@ def test_what_a_close_learned_counts_in_the_next_run(spoken):
     assert prior.statements["prior_only"].all()
     assert not known.statements["prior_only"].any()
     assert abs(known.statements["moved"].item()) < 1e-9 < prior.statements["moved"].item()
+
+
+def test_what_changed_after_the_last_cut_off_is_told():
+    """The cycle before read what was known by 15 December; the change of the 20th is news."""
+    before = {"entered_cycle": add_months(CYCLE, -1)}
+    result = _run(
+        [
+            before | {"override_id": "old", "known_at": datetime(2025, 12, 1)},
+            before | {"override_id": "moved", "known_at": datetime(2025, 12, 20)},
+            before | {"override_id": "gone", "known_at": datetime(2025, 12, 20),
+                      "status": "withdrawn"},
+        ]
+    )  # fmt: skip
+    assert {key: len(said) for key, said in result.told.items()} == {
+        "new": 0, "carried": 1, "changed": 1, "expired": 1, "in_history": 0, "waiting": 0
+    }  # fmt: skip

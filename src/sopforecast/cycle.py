@@ -37,7 +37,7 @@ from sopforecast.baseline.views import (
 )
 from sopforecast.core.executor import executor_for
 from sopforecast.core.hierarchy import Hierarchy, build_hierarchy
-from sopforecast.core.months import add_months
+from sopforecast.core.months import add_months, cutoff
 from sopforecast.core.stopwatch import Stopwatch
 from sopforecast.errors import RequestError
 from sopforecast.judgement.consensus import Known, judge, nobody_spoke
@@ -202,7 +202,8 @@ def run_cycle(
     judged = nobody_spoke(statistical)
     if overrides is not None and overrides.height:
         with clock.stage("judge"):
-            known = Known(scored_demand(cleansed), prices, credibility, entered)
+            since = cutoff(add_months(cycle, -1), cutoff_day=settings.cutoff_day)
+            known = Known(scored_demand(cleansed), prices, credibility, entered, since)
             stage = statistical_stage(statistical, drawn.sums, hierarchy, steps=_steps(baseline))
             judged = judge(
                 overrides,

@@ -70,10 +70,6 @@ class Update:
         What each statement adds to each atom's mean; the sum over K is the move.
     covariance : ndarray (A, A)
         Of the atoms afterwards, squares of scales of the tail.
-    prior : ndarray (A,)
-        Variance of each atom before, as it was used, at inflation 1.
-    inflation : float
-        By which the variance of cells that people speak of is larger.
     tail : float
         Degrees of freedom of the noise.
     weight : ndarray (K,)
@@ -82,8 +78,6 @@ class Update:
 
     moves: np.ndarray
     covariance: np.ndarray
-    prior: np.ndarray
-    inflation: float
     tail: float
     weight: np.ndarray
 
@@ -128,8 +122,6 @@ def update_atoms(evidence: Evidence, covers: np.ndarray, variance: np.ndarray) -
     return Update(
         moves=gain * x + reach * evidence.shift,
         covariance=(after + after.T) / 2.0,
-        prior=variance,
-        inflation=inflation,
         tail=float(evidence.tail.mean()),
         weight=evidence.weight * counted / share,
     )

@@ -24,7 +24,7 @@ from sopforecast.judgement.telling import number
 
 RngOf = Callable[..., np.random.Generator]
 _DRAWS = 64  # draws added up at once, so that memory stays small
-_TODO = "change or withdraw one of them, or make it evidence"
+_REMEDY = "change or withdraw one of them, or make it evidence"
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,7 +217,7 @@ def _cannot_hold(sets: list[Fixed]) -> str:
     if found:
         return "; ".join(sentence for _, sentence in found)
     names = _listed(sorted({repr(one.override_id) for one in sets}))
-    return f"fixed overrides {names} cannot all hold in whole steps of their items; {_TODO}"
+    return f"fixed overrides {names} cannot all hold in whole steps of their items; {_REMEDY}"
 
 
 def _conflicts(sets: Sequence[Fixed]) -> list[tuple[tuple[str, ...], str]]:
@@ -257,7 +257,7 @@ def _sentence(sets: list[Fixed], multipliers: np.ndarray) -> str:
         why = f"{more} of {_ids(over)} is more than the {less} of {_ids(under)} that it is part of"
         if len(sets) == 2 and _same_cells(*sets):
             why = "they give the same items and months two values"
-    return f"fixed overrides cannot all hold: {said}: {why}; {_TODO}"
+    return f"fixed overrides cannot all hold: {said}: {why}; {_REMEDY}"
 
 
 def _same_cells(one: Fixed, other: Fixed) -> bool:
