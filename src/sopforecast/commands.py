@@ -60,6 +60,7 @@ def init(
     *,
     name: str | None = None,
     level: Annotated[tuple[str, ...], Parameter(negative=())] = (),
+    variant: Literal["planner", "clinical"] = "planner",
     common: Common = Common(),
 ) -> int:
     """Make a workspace: settings, an empty store and a workbook with one sheet a table.
@@ -72,10 +73,14 @@ def init(
         Of the company or portfolio, shown on pages.
     level
         A level above the items, coarse first: --level family --level family/region.
+    variant
+        clinical adds a workbook for studies, sites, patients and protocol (clinical.xlsx).
     """
     from sopforecast import terminal, workflow
 
-    return say(workflow.init(folder, name=name, levels=level), common, terminal.made)
+    return say(
+        workflow.init(folder, name=name, levels=level, variant=variant), common, terminal.made
+    )
 
 
 @app.command(sort_key=2)
@@ -112,7 +117,9 @@ def load(
     Parameters
     ----------
     source
-        A table (items, history, overrides, prices), or one workbook (xlsx) with a sheet a table.
+        A table, or one workbook (xlsx) with a sheet a table. Tables: items, history, overrides,
+        prices; studies, cohorts, sites, enrolment, enrolment_plan, schedule, study_events,
+        tier_lines.
     files
         The table's files: csv, parquet or xlsx.
     through
@@ -251,9 +258,9 @@ def export(
     Parameters
     ----------
     table
-        forecasts, weights, components, statements, bridge (of a run); credibility, closed (what
-        was learned, and the statements behind it); runs, published, items, history, overrides or
-        prices.
+        forecasts, weights, components, statements, bridge, enrolment_forecasts, tier_conversion (of
+        a run); credibility, closed (what was learned, and the statements behind it); runs,
+        published; or a table that can be loaded, such as history.
     file
         Ends in .csv, .parquet or .xlsx.
     cycle

@@ -1,4 +1,4 @@
-"""The commands that look back: close a month that is over, replay the past."""
+"""The commands that look back, and the one that answers for a trial."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from sopforecast.commands import Common, app, say
 
-__all__ = ["app", "close", "replay"]
+__all__ = ["app", "clinical", "close", "replay"]
 
 
 @app.command(sort_key=8)
@@ -71,3 +71,37 @@ def replay(
     with progress() as on_progress:
         result = workflow.replay(workspace, from_, to, on_progress=on_progress)
     return say(result, common, terminal_evidence.replayed)
+
+
+@app.command(sort_key=12)
+def clinical(
+    *,
+    study: str | None = None,
+    if_: Annotated[str | None, Parameter(name="--if")] = None,
+    by: str | None = None,
+    cycle: str | None = None,
+    as_of: str | None = None,
+    common: Common = Common(),  # noqa: B008 - frozen
+) -> int:
+    """A study's ranges and sentences: patients to come, what if, what must be confirmed by when.
+
+    Parameters
+    ----------
+    study
+        Its name (may be left out where there is one).
+    if_
+        A branch to ask for: "site S7 activates by 2027-02", "sites S7 and S9 activate by 2027-02",
+        "event E1 happens", "enrolment reaches 120 by 2027-06", several joined by "and".
+    by
+        Month of the headline, YYYY-MM (default: six months after the cycle).
+    cycle
+        First forecast month, YYYY-MM (default: the open one).
+    as_of
+        Read what was known by this day or moment (UTC), instead of by the cut-off day.
+    """
+    from sopforecast import terminal_clinical, workflow
+
+    result = workflow.clinical(
+        common.open(), study=study, condition=if_, by=by, cycle=cycle, as_of=as_of
+    )
+    return say(result, common, terminal_clinical.of_study)

@@ -12,30 +12,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
-import numpy as np
 import polars as pl
 
 from sopforecast.baseline.checks import Result, run_checks
 from sopforecast.baseline.cleanse import cleanse, scored_demand
-from sopforecast.baseline.components import (
-    components_frame,
-    residual_paths_frame,
-    weights_frame,
-)
-from sopforecast.baseline.forecast import Baseline, forecast_baseline
-from sopforecast.baseline.lifecycle import no_demand_when_closed
+from sopforecast.baseline.components import rows_of_clinic
 from sopforecast.baseline.models import refuse_unknown_models
-from sopforecast.baseline.panel import item_panel, node_panel, since_launch
-from sopforecast.baseline.record import backtest_by_lead
-from sopforecast.baseline.segment import segment
-from sopforecast.baseline.simulate import draw_items
-from sopforecast.baseline.views import (
-    draw_views,
-    history_frame,
-    naive_frame,
-    statistical_frame,
-)
-from sopforecast.core.executor import executor_for
+from sopforecast.baseline.month import baseline_month, no_baseline
+from sopforecast.baseline.views import history_of, naive_frame, statistical_frame
+from sopforecast.clinical.clinic import Clinic, forecast_clinic
+from sopforecast.clinical.inputs import ClinicalInputs
+from sopforecast.clinical.overlap import clinic_items
 from sopforecast.core.hierarchy import Hierarchy, build_hierarchy
 from sopforecast.core.months import add_months, cutoff
 from sopforecast.core.stopwatch import Stopwatch
@@ -44,6 +31,7 @@ from sopforecast.judgement.consensus import Known, judge, nobody_spoke
 from sopforecast.judgement.credibility import Method, fit_credibility
 from sopforecast.judgement.observations import observe
 from sopforecast.judgement.stages import statistical_stage
+from sopforecast.portfolio import draws_of, joined_demand
 from sopforecast.settings import Settings
 
 Progress = Callable[[str, float], None]
@@ -74,6 +62,8 @@ class CycleResult:
         What the overrides said and what it moved; no rows where nobody spoke.
     told : dict of str to tuple of str
         new, carried, changed, expired, in_history, waiting: a sentence an override.
+    clinic : Clinic or None
+        Trials and tier lines, the items they need, and what was learned of them.
     """
 
     forecasts: pl.DataFrame
@@ -89,6 +79,7 @@ class CycleResult:
     statements: pl.DataFrame
     bridge: pl.DataFrame
     told: dict[str, tuple[str, ...]]
+    clinic: Clinic | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,6 +110,7 @@ def run_cycle(
     prices: pl.DataFrame | None = None,
     credibility: pl.DataFrame | None = None,
     entered: pl.DataFrame | None = None,
+    clinical: ClinicalInputs | None = None,
     on_progress: Progress | None = None,
 ) -> CycleResult:
     """Forecast one cycle from the rows known by its cut-off.
@@ -138,14 +130,17 @@ def run_cycle(
         ``Credibility`` of one fit; without it everybody has the prior.
     entered : pl.DataFrame, optional
         ``Statements`` of the runs in which living overrides were entered.
+    clinical : ClinicalInputs, optional
+        Studies and tier lines; the items of a study's schedule take their demand from there, and
+        what history they have is only scored.
     on_progress : callable, optional
         Told the stage and the share of it that is done.
 
     Raises
     ------
     RequestError
-        When no item has a known month of demand, a level is not a column of ``items``, or a model
-        named in the settings is not known.
+        When no item has a known month of demand or demand from the clinic, a level is not a column
+        of ``items``, or a model named in the settings is not known.
     DataError
         When an item has no place in a declared level.
     """
@@ -162,75 +157,60 @@ def run_cycle(
         )
     with clock.stage("cleanse"):
         cleansed = cleanse(history, missing=settings.history.missing, last_month=last_month)
-        if cleansed.height == 0:
-            raise RequestError(
-                f"no item has a known month of demand up to {last_month:%Y-%m}; load history first"
-            )
-        hierarchy = _hierarchy(cleansed, items, settings.levels)
-        segments = segment(cleansed)
-        launched = since_launch(cleansed, segments)
-        panel = node_panel(item_panel(launched, hierarchy.items, last_month=last_month), hierarchy)
-        by_item = dict(segments.select("unique_id", "segment").iter_rows())
-    advanced = settings.advanced
-    with executor_for(
-        len(hierarchy.items), workers=advanced.workers, chunk_size=advanced.chunk_size
-    ) as executor:
-        with clock.stage("forecast"):
-            baseline = forecast_baseline(
-                panel,
-                hierarchy,
-                tuple(by_item[item] for item in hierarchy.items),
-                horizon=settings.horizon,
-                seed=settings.seed,
-                executor=executor,
-                extra_models=settings.advanced.models,
-                on_progress=clock.tell,
-            )
-        baseline, ended = no_demand_when_closed(
-            baseline, items, cycle=cycle, horizon=settings.horizon
+    clinic = None
+    if clinical is not None and not clinical.is_empty:
+        with clock.stage("clinic"):
+            clinic = _clinic(clinical, cleansed, settings)
+    of_clinic = list(clinic.items) if clinic is not None else []
+    fitted = cleansed.filter(~pl.col("unique_id").is_in(of_clinic))
+    if fitted.height == 0 and not of_clinic:
+        raise RequestError(
+            f"no item has a known month of demand up to {last_month:%Y-%m}; load history first"
         )
-        with clock.stage("draw"):
-            drawn = draw_views(
-                baseline,
-                hierarchy,
-                seed=settings.seed,
-                draws=settings.advanced.draws,
-                executor=executor,
-                on_share=lambda share: clock.tell("draw", share),
-            )
-    statistical = statistical_frame(drawn, baseline, hierarchy, cycle=cycle)
+    hierarchy = _hierarchy(fitted, items, settings.levels, more=of_clinic)
+    month = no_baseline(horizon=settings.horizon, draws=settings.advanced.draws)
+    if fitted.height:
+        own = _hierarchy(fitted, items, settings.levels)
+        month = baseline_month(fitted, items, own, cycle=cycle, settings=settings, clock=clock)
+    whole = joined_demand(month, clinic, hierarchy)
+    statistical = statistical_frame(whole, whole.steps, hierarchy, cycle=cycle)
     judged = nobody_spoke(statistical)
     if overrides is not None and overrides.height:
         with clock.stage("judge"):
             since = cutoff(add_months(cycle, -1), cutoff_day=settings.cutoff_day)
             known = Known(scored_demand(cleansed), prices, credibility, entered, since)
-            stage = statistical_stage(statistical, drawn.sums, hierarchy, steps=_steps(baseline))
             judged = judge(
                 overrides,
                 hierarchy,
-                stage,
-                _drawing(baseline, settings),
+                statistical_stage(statistical, whole.sums, hierarchy, steps=whole.steps),
+                draws_of(month, clinic, hierarchy, settings=settings),
                 cycle=cycle,
                 seed=settings.seed,
                 min_closed=settings.advanced.min_closed,
                 known=known,
             )
     with clock.stage("view"):
-        naive = naive_frame(baseline, hierarchy, cycle=cycle)
+        naive = naive_frame(whole.naive, whole.steps, hierarchy, cycle=cycle)
+        components = month.components
+        if clinic is not None and clinic.items:
+            rows = rows_of_clinic(clinic.items, clinic.draws.mean(axis=0), clinic.steps, hierarchy)
+            components = pl.concat([components, rows])
+        scored = scored_demand(cleansed.filter(pl.col("unique_id").is_in(of_clinic)))
         result = CycleResult(
             forecasts=pl.concat([naive, statistical, judged.forecasts]),
-            components=components_frame(baseline),
-            residual_paths=residual_paths_frame(baseline),
-            weights=weights_frame(baseline),
+            components=components,
+            residual_paths=month.residual_paths,
+            weights=month.weights,
             hierarchy=hierarchy,
             checks=tuple(checks),
-            notes=(*baseline.notes, *ended, *judged.notes),
+            notes=(*month.notes, *(clinic.notes if clinic else ()), *judged.notes),
             seconds=clock.seconds,
-            history_nodes=history_frame(panel),
-            backtest=backtest_by_lead(baseline, len(hierarchy.aggregates)),
+            history_nodes=history_of(month.history_nodes, scored, hierarchy),
+            backtest=month.backtest,
             statements=judged.statements,
             bridge=judged.bridge,
             told=judged.told,
+            clinic=clinic,
         )
     return result
 
@@ -245,6 +225,7 @@ def close_cycle(
     settings: Settings,
     method: Method = "closed_form",
     last_good: pl.DataFrame | None = None,
+    clinical: ClinicalInputs | None = None,
 ) -> CloseResult:
     """Join the statements of past runs to what came, and learn what their authors are worth.
 
@@ -261,9 +242,13 @@ def close_cycle(
         closed form is taken.
     last_good : pl.DataFrame, optional
         ``Credibility`` of the last fit.
+    clinical : ClinicalInputs, optional
+        Items of the clinic without an actual make the nodes above them wait.
     """
     cleansed = cleanse(history, missing=settings.history.missing, last_month=closed)
-    hierarchy = _hierarchy(cleansed, items, settings.levels)
+    seen = cleansed["unique_id"].unique().to_list()
+    asked = clinic_items(clinical, seen) if clinical is not None else ()
+    hierarchy = _hierarchy(cleansed, items, settings.levels, more=asked)
     observations, notes = observe(statements, scored_demand(cleansed), hierarchy, closed=closed)
     learned, warnings = fit_credibility(
         observations,
@@ -276,25 +261,28 @@ def close_cycle(
     return CloseResult(observations, learned, (*notes, *warnings))
 
 
-def _steps(baseline: Baseline) -> np.ndarray:
-    return np.array([model.step for model in baseline.models])
-
-
-def _drawing(baseline: Baseline, settings: Settings) -> Callable[[np.ndarray], np.ndarray]:
-    """Indexes of items to their statistical draws: the same bytes as in any other chunk."""
-
-    def drawn(items: np.ndarray) -> np.ndarray:
-        models = [baseline.models[i] for i in items]
-        pools, draws = baseline.ranges.pools, settings.advanced.draws
-        return draw_items(models, pools, seed=settings.seed, draws=draws)
-
-    return drawn
+def _clinic(clinical: ClinicalInputs, cleansed: pl.DataFrame, settings: Settings) -> Clinic:
+    return forecast_clinic(
+        clinical,
+        horizon=settings.horizon,
+        paths=settings.clinical.paths,
+        draws=settings.advanced.draws,
+        seed=settings.seed,
+        method=settings.clinical.sampler,
+        history_items=cleansed["unique_id"].unique().to_list(),
+    )
 
 
 def _hierarchy(
-    cleansed: pl.DataFrame, items: pl.DataFrame | None, levels: Sequence[str]
+    cleansed: pl.DataFrame,
+    items: pl.DataFrame | None,
+    levels: Sequence[str],
+    *,
+    more: Sequence[str] = (),
 ) -> Hierarchy:
-    known = cleansed.select(pl.col("unique_id").unique()).sort("unique_id")
+    """Of all items with a history, and of those that have none."""
+    names = sorted({*cleansed["unique_id"].to_list(), *more})
+    known = pl.DataFrame({"unique_id": names}, schema={"unique_id": pl.String})
     if items is not None and items.height:
         known = known.join(items, on="unique_id", how="left", maintain_order="left")
     return build_hierarchy(known, levels=levels)

@@ -15,14 +15,15 @@ import tomllib
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from urllib.parse import unquote
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 from pydantic_settings import PydanticBaseSettingsSource as Source
 
 from sopforecast.errors import RequestError
+from sopforecast.settings_sections import AdvancedSettings, ClinicalSettings, HistorySettings
 
 SETTINGS_FILE = "sopforecast.toml"
 ENV_PREFIX = "SOPFORECAST_"
@@ -38,36 +39,10 @@ STORE_URL_VARIABLE = f"{ENV_PREFIX}ADVANCED__STORE_URL"
 # them beyond the rows they admit, and those rows are hashed themselves.
 NOT_IN_NUMBERS = ("name", "columns", "cutoff_day", "history_lag_days", "sources")
 NOT_IN_NUMBERS_HISTORY = ("negative", "unit_slip")
+NOT_IN_NUMBERS_CLINICAL = ("green", "yellow", "service_level")
 NOT_IN_NUMBERS_ADVANCED = (
     "workers", "chunk_size", "store_url", "mlflow", "id_separator", "decimal", "sampler",
 )  # fmt: skip
-
-
-class HistorySettings(BaseModel):
-    """How history files are read: what an empty month means, and what is refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    missing: Literal["unknown", "zero"] = "unknown"
-    negative: Literal["refuse", "net"] = "refuse"
-    unit_slip: Literal["refuse", "allow"] = "refuse"
-
-
-class AdvancedSettings(BaseModel):
-    """What most teams never touch."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    draws: int = Field(default=500, ge=50, le=20_000)
-    workers: int = Field(default=0, ge=0, le=256)
-    chunk_size: int = Field(default=250, ge=1, le=100_000)
-    models: tuple[str, ...] = ()
-    min_closed: int = Field(default=6, ge=1, le=10_000)
-    sampler: Literal["closed_form", "nuts"] = "nuts"
-    mlflow: bool = True
-    id_separator: str = Field(default="|", min_length=1, max_length=3)
-    decimal: Literal["auto", ".", ","] = "auto"
-    store_url: SecretStr | None = None
 
 
 class Settings(BaseSettings):
@@ -108,6 +83,7 @@ class Settings(BaseSettings):
     sources: tuple[Annotated[str, Field(pattern=SOURCE_PATTERN)], ...] = SOURCES
     history: HistorySettings = HistorySettings()
     columns: dict[str, dict[str, str | tuple[str, ...]]] = {}
+    clinical: ClinicalSettings = ClinicalSettings()
     advanced: AdvancedSettings = AdvancedSettings()
 
     @classmethod
@@ -128,6 +104,8 @@ class Settings(BaseSettings):
         values = self.model_dump(mode="json", exclude=set(NOT_IN_NUMBERS))
         for key in NOT_IN_NUMBERS_HISTORY:
             values["history"].pop(key)
+        for key in NOT_IN_NUMBERS_CLINICAL:
+            values["clinical"].pop(key)
         for key in NOT_IN_NUMBERS_ADVANCED:
             values["advanced"].pop(key)
         return values
@@ -264,7 +242,11 @@ def _refuse_unknown_variables() -> None:
 
 
 def _known_keys(section: list[str]) -> list[str]:
-    models: dict[str, type[BaseModel]] = {"history": HistorySettings, "advanced": AdvancedSettings}
+    models: dict[str, type[BaseModel]] = {
+        "history": HistorySettings,
+        "clinical": ClinicalSettings,
+        "advanced": AdvancedSettings,
+    }
     return list(models.get("".join(section[:1]), Settings).model_fields)
 
 
@@ -297,4 +279,11 @@ unit_slip = "refuse"     # a value x1000 off its item: "refuse" or "allow"
 # decimal = "auto"       # mark in numbers written as text: "auto", "." or ","
 # store_url = "postgresql+psycopg://host/planning"
 #                        # with a password: only as SOPFORECAST_ADVANCED__STORE_URL
+
+[clinical]
+# paths = 4000           # sampled futures of every trial
+# green = 0.5            # chance to be on plan from which a study is green
+# yellow = 0.2           # and yellow; red below it
+# service_level = 0.95   # of confirm-by dates
+# sampler = "laplace"    # how tier conversion is learned: "laplace", or "nuts" (PyMC, a minute)
 """

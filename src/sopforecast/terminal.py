@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sopforecast import terminal_evidence
+from sopforecast import terminal_clinical, terminal_evidence
 from sopforecast.review import wording
 
 Result = Mapping[str, Any]
@@ -84,6 +84,7 @@ def ran(result: Result) -> str:
     else:
         opening = f"Run {result['run_id']} of cycle {result['cycle']}: {head}"
     lines = [opening, "", *_headline(result), "", ADDS]
+    lines += terminal_clinical.studies_of_run(result)
     lines += terminal_evidence.overrides_of_run(result)
     lines += _past(result["backtest"])
     lines += [f"Note: {note}" for note in result["notes"]]

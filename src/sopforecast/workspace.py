@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 DATABASE_FILE = "planning.db"
 WORKBOOK_FILE = "planner.xlsx"
+CLINICAL_FILE = "clinical.xlsx"
 PAGE_FILE = "review.html"
 
 
@@ -84,7 +85,12 @@ def open_workspace(path: Path) -> Workspace:
 
 
 def init_workspace(
-    path: Path, *, name: str | None = None, levels: tuple[str, ...] = (), today: date
+    path: Path,
+    *,
+    name: str | None = None,
+    levels: tuple[str, ...] = (),
+    today: date,
+    variant: str = "planner",
 ) -> Workspace:
     """Make a new workspace: settings, an empty store and a workbook with one sheet a table.
 
@@ -98,23 +104,30 @@ def init_workspace(
         Written into the settings.
     today
         Date shown in the settings file.
+    variant
+        ``clinical`` adds a second workbook, for whoever knows the studies.
 
     Raises
     ------
     RequestError
-        There is a workspace already, `path` is a file, or a level cannot be one.
+        There is a workspace already, `path` is a file, a level cannot be one, or there is no such
+        variant.
     """
-    from sopforecast.intake.workbook import write_workbook
+    from sopforecast.intake.workbook import VARIANTS, write_workbook
 
     if (path / SETTINGS_FILE).exists():
         raise RequestError(f"{path} already holds a workspace; nothing was changed")
     if path.exists() and not path.is_dir():
         raise RequestError(f"{path} is a file; name a folder")
+    if variant not in VARIANTS:
+        raise RequestError(f"variant: found {variant!r}; allowed: {', '.join(VARIANTS)}")
     _refuse_levels(levels)
     path.mkdir(parents=True, exist_ok=True)
     text = default_settings_text(name=name or path.resolve().name, levels=levels, today=today)
     workspace = Workspace(path=path, settings=make_settings(tomllib.loads(text)))
     write_workbook(path / WORKBOOK_FILE, variant="planner", levels=level_columns(levels))
+    if variant == "clinical":
+        write_workbook(path / CLINICAL_FILE, variant=variant, levels=level_columns(levels))
     workspace.store()
     (path / SETTINGS_FILE).write_text(text, encoding="utf-8")  # last: until now it is no workspace
     return workspace

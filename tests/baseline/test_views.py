@@ -44,6 +44,15 @@ def baseline(demand, make_panel, hierarchy):
     )
 
 
+def _steps(baseline):
+    return np.array([model.step for model in baseline.models])
+
+
+def _naive(baseline, hierarchy):
+    paths = np.maximum(baseline.fitted.naive[len(hierarchy.aggregates) :], 0.0)
+    return naive_frame(paths, _steps(baseline), hierarchy, cycle=CYCLE)
+
+
 def _statistical(baseline, hierarchy, chunk_size=10, told=None):
     drawn = draw_views(
         baseline,
@@ -53,7 +62,7 @@ def _statistical(baseline, hierarchy, chunk_size=10, told=None):
         executor=Executor(1, chunk_size),
         on_share=(told if told is not None else []).append,
     )
-    return statistical_frame(drawn, baseline, hierarchy, cycle=CYCLE)
+    return statistical_frame(drawn, _steps(baseline), hierarchy, cycle=CYCLE)
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +110,7 @@ def test_chunks_change_no_byte_and_progress_ends_at_one(statistical, baseline, h
 
 @pytest.mark.parametrize("stage", ["statistical", "naive"])
 def test_plan_adds_exactly_and_stays_near_the_mean(stage, statistical, baseline, hierarchy):
-    frame = statistical if stage == "statistical" else naive_frame(baseline, hierarchy, cycle=CYCLE)
+    frame = statistical if stage == "statistical" else _naive(baseline, hierarchy)
     plan, mean = _wide(frame, "plan"), _wide(frame, "mean")
     items = len(hierarchy.aggregates)
     for a, node in enumerate(hierarchy.aggregates):
@@ -116,7 +125,7 @@ def test_plan_adds_exactly_and_stays_near_the_mean(stage, statistical, baseline,
 
 
 def test_naive_is_last_year_and_has_no_quantiles(baseline, hierarchy, demand):
-    naive = naive_frame(baseline, hierarchy, cycle=CYCLE)
+    naive = _naive(baseline, hierarchy)
     items = _wide(naive, "mean")[len(hierarchy.aggregates) :]
     np.testing.assert_allclose(items, demand[:, -12:][:, :HORIZON])
     np.testing.assert_allclose(_wide(naive, "mean")[0], items.sum(axis=0))

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, datetime
 
 import polars as pl
 
-from sopforecast.intake.against import Intake, ReadOptions, Standing, with_overrides
+from sopforecast.intake.against import (
+    Intake,
+    ReadOptions,
+    Standing,
+    with_overrides,
+    with_table,
+)
 
 THROUGH = date(2026, 10, 1)
 
@@ -50,3 +57,16 @@ def test_the_last_version_of_a_file_stands() -> None:
     after = with_overrides(Standing(overrides=before), frame).overrides
     assert after is not None
     assert dict(after.select("override_id", "value").iter_rows()) == {"X": 4.0, "Y": 2.0}
+
+
+def test_a_clinical_table_stands_beside_the_others_by_its_key() -> None:
+    before = pl.DataFrame({"study": ["X", "X"], "site": ["S1", "S2"], "country": ["DE", "FR"]})
+    frame = pl.DataFrame({"study": ["X", "Y"], "site": ["S2", "S2"], "country": ["IT", "US"]})
+    standing = Standing(clinical={"studies": pl.DataFrame({"study": ["X"]}), "sites": before})
+    after = with_table(standing, "sites", frame)
+    rows = after.clinical["sites"].sort("study", "site").rows()
+    assert rows == [("X", "S1", "DE"), ("X", "S2", "IT"), ("Y", "S2", "US")]
+    assert after.clinical["studies"].height == 1
+    assert standing.clinical["sites"].height == 2
+    intake = replace(_intake(), standing=standing).with_table("sites", frame)
+    assert intake.standing.clinical["sites"].height == 3

@@ -321,7 +321,7 @@ def test_files_that_cannot_be_read_are_named(tmp_path, name, words) -> None:
 def test_an_unknown_table_lists_the_known_ones(tmp_path) -> None:
     (tmp_path / "h.csv").write_text("x")
     with pytest.raises(
-        RequestError, match="items, history, prices, overrides; did you mean 'history'"
+        RequestError, match=r"items, history, prices, overrides, studies.*; did you mean 'history'"
     ):
         read(tmp_path / "h.csv", table="histroy")
 

@@ -9,13 +9,9 @@ import polars as pl
 import pytest
 
 from sopforecast.intake.files import ReadOptions, read_table
-from sopforecast.intake.guide import (
-    ACROSS_EXAMPLE,
-    COLUMN_TEXTS,
-    LONG_EXAMPLE,
-    OVERRIDES_EXAMPLE,
-    REQUIRED,
-)
+from sopforecast.intake.guide import COLUMN_TEXTS, GUIDES, REQUIRED
+from sopforecast.intake.guide_clinical import EXAMPLES
+from sopforecast.intake.guide_texts import ACROSS_EXAMPLE, LONG_EXAMPLE, OVERRIDES_EXAMPLE
 from sopforecast.intake.take_in import SET_BY_LOAD, TABLES
 from sopforecast.intake.workbook import write_workbook
 
@@ -51,3 +47,23 @@ def test_the_guide_names_the_file_and_the_columns(tmp_path) -> None:
     texts = {str(cell.value) for row in guide.iter_rows() for cell in row if cell.value}
     assert any("sopforecast load acme.xlsx" in text for text in texts)
     assert {"unique_id", "ds", "y", "family", "stockout_days"} <= texts
+
+
+def test_the_clinical_examples_load_as_they_stand(new_clinic) -> None:
+    for table, example in EXAMPLES.items():
+        rows = [",".join(row) for row in example]
+        read = new_clinic.read(table, "\n".join(rows) + "\n")
+        assert read.frame.height == len(example) - 1
+    shown = [example for _, example in GUIDES["clinical"].examples]
+    assert shown == list(EXAMPLES.values())
+
+
+def test_the_clinical_guide_speaks_to_the_clinic(tmp_path) -> None:
+    path = write_workbook(tmp_path / "trial.xlsx", variant="clinical")
+    guide = openpyxl.load_workbook(path)["Guide"]
+    texts = [str(cell.value) for row in guide.iter_rows() for cell in row if cell.value]
+    assert texts[0] == "Your study in sopforecast"
+    assert any("sopforecast load trial.xlsx" in text for text in texts)
+    for table in ("schedule", "items"):
+        assert texts[texts.index(f"Sheet {table}") + 1].startswith("For the supply planner")
+    assert all(text.isascii() for text in texts)

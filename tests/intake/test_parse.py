@@ -16,6 +16,7 @@ from sopforecast.intake.parse import (
     parse_choices,
     parse_column,
     parse_ids,
+    parse_names,
     parse_texts,
 )
 
@@ -133,3 +134,17 @@ def test_every_column_of_items_gets_its_declared_type() -> None:
         parsed = parse_column(cells(texts.get(name, "7"), column=name), column, options=OPTIONS)
         assert parsed.values.dtype == column.dtype, name
         assert parsed.problems == (), name
+
+
+def test_names_are_what_can_be_seen() -> None:
+    parsed = parse_names(cells("007", "cafe\u0301", "S1\u200b", "#N/A", "x" * 201, None))
+    assert parsed.values.to_list() == ["007", "caf\u00e9", None, None, None, None]
+    assert [problem.row for problem in parsed.problems] == [4, 5, 6]
+
+
+def test_a_name_that_excel_made_a_date_is_refused() -> None:
+    dated = pl.Series([True, False])
+    parsed = parse_names(cells("2026-03-01", "3-2", dated=dated))
+    assert parsed.values.to_list() == [None, "3-2"]
+    (problem,) = parsed.problems
+    assert problem.todo.startswith("Excel made this name a date")

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from sopforecast.intake.cells import Cells
-from sopforecast.intake.parse_dates import header_months, parse_days, parse_months
+from sopforecast.intake.parse_dates import header_months, parse_dates, parse_days, parse_months
 
 LATEST = date(2036, 10, 1)
 
@@ -77,3 +77,28 @@ def test_headers_of_month_ends_are_months() -> None:
 
 def test_doubtful_headers_are_no_months() -> None:
     assert header_months(["01/02/2025", "01/03/2025"]) == {}
+
+
+def test_days_are_read_as_people_write_them() -> None:
+    parsed = parse_dates(cells("2026-05-04", "04.05.2026", "46146", None, "2026-05-04 14:30"))
+    assert parsed.values.to_list() == [date(2026, 5, 4)] * 3 + [None, date(2026, 5, 4)]
+    assert parsed.notes == ("five-digit numbers are read as Excel dates",)
+    assert parsed.problems == ()
+
+
+def test_a_month_alone_is_its_first_day_and_said() -> None:
+    parsed = parse_dates(cells("2026-05", "May-26", "2026-05-09"))
+    assert parsed.values.to_list() == [date(2026, 5, 1)] * 2 + [date(2026, 5, 9)]
+    assert parsed.notes == ("a month alone, such as 2026-05, is read as its first day",)
+
+
+def test_days_nobody_means_are_refused() -> None:
+    parsed = parse_dates(cells("1989-12-31", "2101-01-01", "soon", None), is_required=True)
+    assert parsed.values.to_list() == [None] * 4
+    assert [p.row for p in sorted(parsed.problems, key=lambda p: p.row or 0)] == [2, 3, 4, 5]
+
+
+def test_a_day_with_two_readings_is_settled_by_its_column() -> None:
+    assert parse_dates(cells("03/04/2026")).values.to_list() == [None]
+    settled = parse_dates(cells("03/04/2026", "25/04/2026"))
+    assert settled.values.to_list() == [date(2026, 4, 3), date(2026, 4, 25)]

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sopforecast.intake.cells import Cells, Parsed
-from sopforecast.intake.parse_numbers import parse_numbers
+from sopforecast.intake.parse_numbers import parse_numbers, parse_whole_numbers
 
 
 def cells(*texts: str | None, **typed: pl.Series) -> Cells:
@@ -127,3 +127,10 @@ def test_no_text_is_read_as_another_number_than_python_would(texts) -> None:
     for text, value in zip(texts, parsed.values, strict=True):
         if value is not None:
             assert value == float(text.replace(",", "").replace(" ", "").replace("'", ""))
+
+
+def test_whole_numbers_are_whole() -> None:
+    parsed = parse_whole_numbers(cells("3", "2.5", None, "-1", "4.0", "x"))
+    assert parsed.values.to_list() == [3, None, None, -1, 4, None]
+    assert parsed.values.dtype == pl.Int64
+    assert sorted(row or 0 for row in refused(parsed)) == [3, 7]

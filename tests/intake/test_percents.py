@@ -7,7 +7,7 @@ import pytest
 
 from sopforecast.intake.cells import Cells
 from sopforecast.intake.headers import Matched
-from sopforecast.intake.percents import read_signs, without_signs
+from sopforecast.intake.percents import read_shares, read_signs, without_signs
 
 ROWS = pl.Series([2, 3, 4], dtype=pl.Int64)
 
@@ -43,3 +43,13 @@ def test_a_sign_is_refused_where_the_kind_is_another() -> None:
     frame = pl.DataFrame({"kind": ["percent", "delta", None], "value": [15.0] * 3})
     _, (problem,) = read_signs(frame, signs)
     assert (problem.row, problem.column, problem.found) == (3, "value", "'15%'")
+
+
+def test_columns_with_signs_may_be_named() -> None:
+    bare, signs = without_signs(_matched("share_low", "30%", "0.3", None), ["share_low"])
+    assert bare.found["share_low"][0].text.to_list() == ["30", "0.3", None]
+    frame = pl.DataFrame({"share_low": [30.0, 0.3, None]})
+    read = read_shares(frame, signs, ["share_low", "share_high"])
+    assert read["share_low"].to_list() == [pytest.approx(0.3), 0.3, None]
+    untouched, _ = without_signs(_matched("share_low", "30%", None, None))
+    assert untouched.found["share_low"][0].text.to_list() == ["30%", None, None]

@@ -24,6 +24,11 @@ import polars as pl
 import pytest
 import sqlalchemy as sa
 
+from sopforecast.core.clinical_tables import (
+    ClinicalParameters,
+    EnrolmentForecasts,
+    TierConversion,
+)
 from sopforecast.core.evidence_tables import Bridge, Credibility, Statements
 from sopforecast.core.tables import Components, Forecasts, ResidualPaths, Weights
 from sopforecast.planning_store.store import Store, open_store
@@ -218,6 +223,26 @@ def run_parts() -> Callable[..., dict[str, Any]]:
             {"unique_id": "A", "ds": cycle, "position": place, "step": step, "change": change}
             for place, (step, change) in enumerate(steps)
         ]
+        patients = [
+            {
+                "cycle": cycle,
+                "study": "NOVA|ü",
+                "level": level,
+                "node": node,
+                "ds": month,
+                "measure": measure,
+                "mean": 3.1 * lead + shift,
+                **{f"p{q:02d}": q / 16 + shift for q in (5, 10, 25, 50, 75, 90, 95)},
+            }
+            for level, node in (("study", "NOVA|ü"), ("site", "S1"))
+            for measure in ("monthly", "cumulative")
+            for lead, month in enumerate(months, start=1)
+        ]
+        converting = {
+            "scope": "study", "owner": "*", "tier": "pipeline", "mean": 0.1 + 2**-54, "p05": 0.05,
+            "p50": 0.1, "p95": 0.3, "delay_months": 2.5, "lines": 7, "open_lines": 4,
+            "converted": 2, "lost": 1, "method": "laplace",
+        }  # fmt: skip
         run = {
             "run_id": run_id,
             "cycle": cycle,
@@ -247,6 +272,17 @@ def run_parts() -> Callable[..., dict[str, Any]]:
             ),
             "statements": whole(Statements, statements),
             "bridge": whole(Bridge, bridge),
+            "enrolment_forecasts": whole(EnrolmentForecasts, patients),
+            "tier_conversion": whole(
+                TierConversion, [converting | {"name": name} for name in ("*", "NOVA|ü")]
+            ),
+            "clinical_parameters": whole(
+                ClinicalParameters,
+                [
+                    {"part": part, "parameter": "draws", "shape": "[2]", "values": blob}
+                    for part in ("funnel", "rates", "activation")
+                ],
+            ),
             "loads_used": [],
         }
 

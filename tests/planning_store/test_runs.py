@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime
+from functools import partial
 from typing import Any
 
 import polars as pl
@@ -23,6 +24,7 @@ from sopforecast.planning_store.runs import (
     latest_run,
     loads_of_run,
     read_bridge,
+    read_clinical,
     read_components,
     read_forecasts,
     read_residual_paths,
@@ -37,6 +39,11 @@ from sopforecast.planning_store.store import Store
 
 Parts = Callable[..., dict[str, Any]]
 DEC = date(2026, 12, 1)
+CLINICAL = ("enrolment_forecasts", "tier_conversion", "clinical_parameters")
+
+
+def read_clinical_table(name: str, store: Store, run_id: str) -> pl.DataFrame:
+    return read_clinical(store, name, run_id)
 
 
 def counts(store: Store) -> dict[str, int]:
@@ -60,6 +67,8 @@ def test_everything_comes_back_as_it_was_given(store: Store, run_parts: Parts) -
         "statements": lambda store, run_id: read_statements(store, [run_id]),
         "bridge": read_bridge,
     }
+    readers |= {name: partial(read_clinical_table, name) for name in CLINICAL}
+    assert {*readers, "forecasts"} == set(schema.OUTPUTS)
     for name, read in readers.items():
         declared = schema.OUTPUTS[name][0]
         given = parts[name].with_columns(run_id=pl.lit("r1")).select(declared.column_names())
@@ -98,6 +107,9 @@ def test_other_numbers_under_the_same_id_are_refused(
         "weights": pl.col("cells") + 1,
         "statements": pl.lit("supply").alias("source"),
         "bridge": pl.col("change") * (1 + 2**-52),
+        "enrolment_forecasts": pl.col("p50") * (1 + 2**-52),
+        "tier_conversion": pl.col("open_lines") + 1,
+        "clinical_parameters": pl.lit("[1, 2]").alias("shape"),
     }[name]
     frame = parts[name].with_columns(changed)
     before = counts(store)
@@ -174,6 +186,56 @@ def test_a_run_without_judgement_is_the_run_it_was(store: Store, run_parts: Part
         save_run(store, **parts)
     assert read_statements(store, ["r1"]).is_empty()
     assert read_statements(store, []).columns == read_statements(store, ["r1"]).columns
+
+
+def test_a_run_without_a_clinic_is_the_run_it_was(store: Store, run_parts: Parts) -> None:
+    """No rows of the clinic and empty ones are the same run; some are not."""
+    parts = run_parts("r1")
+    without = {name: given for name, given in parts.items() if name not in CLINICAL}
+    assert save_run(store, **without)
+    assert not save_run(store, **(without | {name: parts[name].clear() for name in CLINICAL}))
+    for name in CLINICAL:
+        with pytest.raises(SopforecastError, match="differs in content"):
+            save_run(store, **(without | {name: parts[name]}))
+        found = read_clinical(store, name, "r1")
+        assert found.is_empty()
+        schema.OUTPUTS[name][0].validate(found)
+
+
+def test_bytes_of_the_clinic_come_back_as_bytes(store: Store, run_parts: Parts) -> None:
+    parts = run_parts("r1")
+    save_run(store, **parts)
+    save_run(store, **run_parts("r2", shift=1.0))
+    for name in CLINICAL:
+        key = [column for column in schema.OUTPUTS[name][0].primary_key() if column != "run_id"]
+        given = parts[name].sort(key)
+        back = read_clinical(store, name, "r1")
+        assert back["run_id"].unique().to_list() == ["r1"]
+        for column in given.columns:
+            dtype = schema.column_dtypes(schema.OUTPUTS[name][0])[column]
+            one, other = given[column].cast(dtype), back[column]
+            assert one.dtype == other.dtype
+            if dtype == pl.Float64:
+                assert one.to_numpy().tobytes() == other.to_numpy().tobytes()
+            assert one.to_list() == other.to_list()
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("enrolment_forecasts", pl.lit(-1.0).alias("mean"), "break their rules"),
+        ("tier_conversion", pl.lit(1.1).alias("p95"), "break their rules"),
+        ("tier_conversion", pl.lit("lost").alias("tier"), "break their rules"),
+        ("clinical_parameters", pl.lit("r0").alias("run_id"), "rows of another run than r1"),
+    ],
+)
+def test_rows_of_the_clinic_that_break_their_rules_are_refused_whole(
+    store: Store, run_parts: Parts, name: str, change: pl.Expr, message: str
+) -> None:
+    parts = run_parts("r1")
+    with pytest.raises(RequestError, match=message):
+        save_run(store, **(parts | {name: parts[name].with_columns(change)}))
+    assert set(counts(store).values()) == {0}
 
 
 def test_a_source_is_statistical_where_it_moved_nothing(store: Store, run_parts: Parts) -> None:

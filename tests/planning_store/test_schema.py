@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateTable
 
+from sopforecast.clinical.inputs import CLINICAL_TABLES
 from sopforecast.core.tables import Published, Runs
 from sopforecast.errors import RequestError
 from sopforecast.planning_store import schema
@@ -26,6 +27,33 @@ def test_an_output_table_is_its_schema_with_its_key(name: str) -> None:
     declared, table = OUTPUTS[name]
     assert table.c.keys() == declared.column_names()
     assert {c.name for c in table.primary_key} == set(declared.primary_key())
+
+
+def test_the_clinic_is_kept_too() -> None:
+    """The eight tables that are loaded and the three that a run writes, each declared once."""
+    assert set(schema.CLINICAL_INPUTS) == {
+        "studies", "cohorts", "sites", "enrolment", "enrolment_plan", "schedule", "study_events",
+        "tier_lines",
+    }  # fmt: skip
+    assert schema.CLINICAL_INPUTS == CLINICAL_TABLES
+    assert set(INPUTS) == {"items", "history", "overrides", "prices", *schema.CLINICAL_INPUTS}
+    written = {"enrolment_forecasts", "tier_conversion", "clinical_parameters"}
+    assert written <= set(OUTPUTS)
+    names = {table.name for table in schema.metadata.tables.values()}
+    assert names >= written | set(schema.CLINICAL_INPUTS)
+
+
+@pytest.mark.parametrize("name", schema.CLINICAL_INPUTS)
+def test_from_when_a_table_of_the_clinic_is_known(name: str) -> None:
+    expected = {"enrolment": "month_end", "tier_lines": "load"}.get(name, "always")
+    assert INPUTS[name].first_known == expected
+
+
+@pytest.mark.parametrize("name", INPUTS)
+def test_a_retraction_needs_nothing_but_the_key(name: str) -> None:
+    spec = INPUTS[name]
+    required = {c for c in spec.schema.column_names() if not spec.table.c[c].nullable}
+    assert required == set(spec.key)
 
 
 def test_runs_and_pointers_are_kept_whole() -> None:

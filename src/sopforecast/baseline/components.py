@@ -16,6 +16,35 @@ import polars as pl
 from sopforecast.baseline.forecast import Baseline
 from sopforecast.baseline.simulate import ItemModel, Pools, draw_nodes
 from sopforecast.core.hierarchy import ITEM, Hierarchy
+from sopforecast.errors import RequestError
+
+CLINIC = "clinic"
+COMPONENT_COLUMNS = {
+    "unique_id": pl.String,
+    "kind": pl.String,
+    "segment": pl.String,
+    "groups": pl.String,
+    "model": pl.String,
+    "reason": pl.String,
+    "step": pl.Float64,
+    "dispersion": pl.Float64,
+    "drift": pl.Float64,
+    "centre": pl.Binary,
+    "spread": pl.Binary,
+    "loadings": pl.Binary,
+}
+RESIDUAL_PATH_COLUMNS = {
+    "part": pl.String,
+    "origin": pl.Int64,
+    "donor": pl.String,
+    "path": pl.Binary,
+}
+WEIGHT_COLUMNS = {
+    "segment": pl.String,
+    "model": pl.String,
+    "weight": pl.Float64,
+    "cells": pl.Int64,
+}
 
 
 def components_frame(baseline: Baseline) -> pl.DataFrame:
@@ -49,7 +78,7 @@ def residual_paths_frame(baseline: Baseline) -> pl.DataFrame:
             "donor": [donor for pool in pools for donor in pool.donors],
             "path": [_bytes(path) for pool in pools for path in pool.paths],
         },
-        schema={"part": pl.String, "origin": pl.Int64, "donor": pl.String, "path": pl.Binary},
+        schema=RESIDUAL_PATH_COLUMNS,
     )
 
 
@@ -62,8 +91,39 @@ def weights_frame(baseline: Baseline) -> pl.DataFrame:
         for k, model in enumerate(names)
         if learned.weights[k] > 0
     ]
-    columns = {"segment": pl.String, "model": pl.String, "weight": pl.Float64, "cells": pl.Int64}
-    return pl.DataFrame(rows, schema=columns, orient="row")
+    return pl.DataFrame(rows, schema=WEIGHT_COLUMNS, orient="row")
+
+
+def rows_of_clinic(
+    items: Sequence[str], mean: np.ndarray, steps: np.ndarray, hierarchy: Hierarchy
+) -> pl.DataFrame:
+    """``Components`` rows of items whose paths come from the clinic: where they stand, no model.
+
+    Their draws are made again from ``ClinicalParameters`` and the inputs of the run, not from here;
+    ``centre`` (from ``mean``, (b, H)) is for a reader.
+    """
+    place = {item: k for k, item in enumerate(hierarchy.items)}
+    rows = [
+        {
+            "unique_id": item,
+            "kind": CLINIC,
+            "segment": CLINIC,
+            "groups": json.dumps(
+                [hierarchy.aggregates[code] for code in hierarchy.codes[:, place[item]]],
+                ensure_ascii=False,
+            ),
+            "model": CLINIC,
+            "reason": None,
+            "step": float(steps[k]),
+            "dispersion": 0.0,
+            "drift": 0.0,
+            "centre": _bytes(mean[k]),
+            "spread": _bytes(np.zeros_like(mean[k])),
+            "loadings": _bytes(np.zeros(len(hierarchy.codes) + 1)),
+        }
+        for k, item in enumerate(items)
+    ]
+    return pl.DataFrame(rows, schema=COMPONENT_COLUMNS)
 
 
 def rebuild_draws(
@@ -72,6 +132,7 @@ def rebuild_draws(
     *,
     seed: int,
     draws: int,
+    clinic: tuple[Sequence[str], np.ndarray] | None = None,
 ) -> tuple[Hierarchy, np.ndarray]:
     """Draws of every node of a stored run, the same bytes as when it was made; no model is fitted.
 
@@ -82,16 +143,59 @@ def rebuild_draws(
     seed, draws : int
         Of the run.
 
+    clinic : (items, draws), optional
+        Items whose demand comes from the clinic, and their draws (S, b, H), as
+        ``clinical.clinic.forecast_clinic`` makes them from stored parameters.
+
     Returns
     -------
     hierarchy : Hierarchy
     draws : ndarray (S, N, H)
         Aggregates first, in ``hierarchy.nodes`` order.
+
+    Raises
+    ------
+    RequestError
+        When the run has items of the clinic and their draws are not given.
     """
-    models = [_item_model(row) for row in components.sort("unique_id").iter_rows(named=True)]
+    of_clinic = components.filter(pl.col("kind") == CLINIC).sort("unique_id")
+    asked = tuple(of_clinic["unique_id"])
+    if asked and (clinic is None or tuple(clinic[0]) != asked):
+        raise RequestError(
+            f"the draws of {len(asked)} items come from the clinic: give them as clinic=(items, "
+            "draws), from clinical.clinic.relearn and forecast_clinic"
+        )
+    fitted = components.filter(pl.col("kind") != CLINIC)
+    models = [_item_model(row) for row in fitted.sort("unique_id").iter_rows(named=True)]
+    if clinic is not None and asked:
+        return _with_clinic(components, models, residual_paths, clinic, seed=seed, draws=draws)
     hierarchy = _hierarchy_of(models)
     pools = _pools_of(residual_paths, hierarchy, horizon=models[0].centre.size)
     return hierarchy, draw_nodes(models, pools, hierarchy, seed=seed, draws=draws)
+
+
+def _with_clinic(
+    components: pl.DataFrame,
+    models: Sequence[ItemModel],
+    residual_paths: pl.DataFrame,
+    clinic: tuple[Sequence[str], np.ndarray],
+    *,
+    seed: int,
+    draws: int,
+) -> tuple[Hierarchy, np.ndarray]:
+    """Draws of all nodes, those of the clinic's items put among the others."""
+    items, paths = clinic
+    stand = [_item_model(row) for row in components.sort("unique_id").iter_rows(named=True)]
+    whole = _hierarchy_of(stand)
+    place = {item: k for k, item in enumerate(whole.items)}
+    bottom = np.empty((draws, len(whole.items), paths.shape[2]))
+    bottom[:, [place[item] for item in items]] = paths
+    if models:
+        own = _hierarchy_of(models)
+        pools = _pools_of(residual_paths, own, horizon=paths.shape[2])
+        fitted = draw_nodes(models, pools, own, seed=seed, draws=draws)
+        bottom[:, [place[item] for item in own.items]] = fitted[:, len(own.aggregates) :]
+    return whole, np.concatenate([whole.aggregate(bottom), bottom], axis=1)
 
 
 def _bytes(values: np.ndarray) -> bytes:

@@ -8,6 +8,12 @@ import polars as pl
 from sopforecast.baseline.forecast import Baseline
 
 LOW, HIGH = 0.10, 0.90
+BACKTEST_COLUMNS = {
+    "lead": pl.Int64,
+    "wmape": pl.Float64,
+    "bias_percent": pl.Float64,
+    "coverage80": pl.Float64,
+}
 
 
 def backtest_by_lead(baseline: Baseline, n_aggregates: int) -> pl.DataFrame:
@@ -33,13 +39,7 @@ def backtest_by_lead(baseline: Baseline, n_aggregates: int) -> pl.DataFrame:
         wmape = 100 * np.abs(error[:, :, lead][seen]).sum() / demand
         bias = 100 * error[:, :, lead][seen].sum() / demand
         rows.append((lead + 1, float(wmape), float(bias), inside[lead]))
-    columns = {
-        "lead": pl.Int64,
-        "wmape": pl.Float64,
-        "bias_percent": pl.Float64,
-        "coverage80": pl.Float64,
-    }
-    return pl.DataFrame(rows, schema=columns, orient="row")
+    return pl.DataFrame(rows, schema=BACKTEST_COLUMNS, orient="row")
 
 
 def _coverage_left_out(residual: np.ndarray, yardstick: np.ndarray) -> list[float | None]:

@@ -20,7 +20,10 @@ from sopforecast.baseline.simulate import view_chunk
 from sopforecast.core.draws import QUANTILES, additive_plan, quantile_view
 from sopforecast.core.executor import Executor, map_chunks
 from sopforecast.core.hierarchy import Hierarchy
+from sopforecast.core.joining import Part
 from sopforecast.core.months import add_months, month_range
+
+HISTORY_COLUMNS = {"unique_id": pl.String, "ds": pl.Date, "y": pl.Float64}
 
 
 @dataclass(frozen=True)
@@ -87,14 +90,17 @@ def draw_views(
 
 
 def statistical_frame(
-    drawn: Drawn, baseline: Baseline, hierarchy: Hierarchy, *, cycle: date
+    drawn: Drawn | Part, steps: np.ndarray, hierarchy: Hierarchy, *, cycle: date
 ) -> pl.DataFrame:
-    """Stage ``statistical`` of every node: ``Forecasts`` without ``run_id``, in its unit."""
+    """Stage ``statistical`` of every node: ``Forecasts`` without ``run_id``, in its unit.
+
+    ``steps`` (B,) are those of the items.
+    """
     of_sums = quantile_view(drawn.sums)
     sum_quantiles = np.stack([of_sums[label] for label, _ in QUANTILES])
     return _forecast_frame(
         "statistical",
-        baseline,
+        steps,
         hierarchy,
         cycle,
         plan_for=drawn.mean,
@@ -103,19 +109,20 @@ def statistical_frame(
     )
 
 
-def naive_frame(baseline: Baseline, hierarchy: Hierarchy, *, cycle: date) -> pl.DataFrame:
-    """Stage ``naive``: seasonal naive of the items and their sums, what value is measured against.
+def naive_frame(
+    naive: np.ndarray, steps: np.ndarray, hierarchy: Hierarchy, *, cycle: date
+) -> pl.DataFrame:
+    """Stage ``naive``, what value is measured against, of the items (B, H) and their sums.
 
     Rows as in `statistical_frame`, without quantiles.
     """
-    paths = np.maximum(baseline.fitted.naive[len(hierarchy.aggregates) :], 0.0)
     return _forecast_frame(
         "naive",
-        baseline,
+        steps,
         hierarchy,
         cycle,
-        plan_for=paths,
-        mean=np.concatenate([hierarchy.aggregate(paths), paths]),
+        plan_for=naive,
+        mean=np.concatenate([hierarchy.aggregate(naive), naive]),
         quantiles=None,
     )
 
@@ -131,12 +138,43 @@ def history_frame(panel: Panel) -> pl.DataFrame:
             "y": panel.scored.ravel(),
         }
     )
-    return frame.filter(pl.col("y").is_not_nan())
+    return frame.filter(pl.col("y").is_not_nan()).cast(HISTORY_COLUMNS)  # type: ignore[arg-type]
+
+
+def history_of(
+    history_nodes: pl.DataFrame, scored: pl.DataFrame, hierarchy: Hierarchy
+) -> pl.DataFrame:
+    """Add items that are scored, and not fitted, to the history of nodes.
+
+    Parameters
+    ----------
+    history_nodes : pl.DataFrame
+        As `history_frame` makes it, of the items that are fitted.
+    scored : pl.DataFrame
+        unique_id, ds, y of the others; months that are not known count for nothing.
+    hierarchy : Hierarchy
+        Of all items.
+    """
+    known = scored.drop_nulls("y").select(pl.col(n).cast(t) for n, t in HISTORY_COLUMNS.items())
+    if known.is_empty():
+        return history_nodes
+    place = {item: k for k, item in enumerate(hierarchy.items)}
+    above = [
+        known.filter(pl.col("unique_id") == item).with_columns(
+            unique_id=pl.lit(hierarchy.aggregates[code])
+        )
+        for item in known["unique_id"].unique(maintain_order=True)
+        for code in hierarchy.codes[:, place[item]]
+    ]
+    every = pl.concat([history_nodes, known, *above]).group_by("unique_id", "ds").agg(pl.sum("y"))
+    order = {node: k for k, node in enumerate(hierarchy.nodes)}
+    ranked = every.with_columns(_at=pl.col("unique_id").replace_strict(order, default=len(order)))
+    return ranked.sort("_at", "ds").drop("_at")
 
 
 def _forecast_frame(
     stage: str,
-    baseline: Baseline,
+    steps: np.ndarray,
     hierarchy: Hierarchy,
     cycle: date,
     *,
@@ -145,7 +183,6 @@ def _forecast_frame(
     quantiles: np.ndarray | None,
 ) -> pl.DataFrame:
     """Item means (B, H) to plan, means (N, H) and quantiles (Q, N, H), as rows of one stage."""
-    steps = np.array([model.step for model in baseline.models])
     plan = additive_plan(plan_for, steps)
     plan = np.concatenate([hierarchy.aggregate(plan), plan])
     nodes, horizon = plan.shape

@@ -121,8 +121,9 @@ class Components(dy.Schema):
     """What one item's draws are rebuilt from, beside the run's seed and residual paths.
 
     ``kind`` is ``paths`` (centre plus scaled residual paths), ``counts`` (a count distribution
-    around the same paths) or ``zero`` (no demand to come). ``centre`` and ``spread`` are H
-    little-endian float64 values: the reconciled centre and the scale of each month; ``loadings``
+    around the same paths), ``zero`` (no demand to come) or ``clinic`` (paths of patients: made
+    again from ``ClinicalParameters``; here only where the item stands). ``centre`` and ``spread``
+    are H little-endian float64 values: the reconciled centre and the scale of a month; ``loadings``
     one more than there are levels, total first: how much of the scale the common path of each
     level carries and, last, the item's own path. ``step`` is the multiple every draw is rounded
     to. Of counts, ``dispersion`` is the extra variance of a month and ``drift`` that of the whole
@@ -133,7 +134,7 @@ class Components(dy.Schema):
 
     run_id = dy.String(primary_key=True)
     unique_id = dy.String(primary_key=True)
-    kind = dy.Enum(["paths", "counts", "zero"])
+    kind = dy.Enum(["paths", "counts", "zero", "clinic"])
     segment = dy.String()
     groups = dy.String()
     model = dy.String()

@@ -10,6 +10,7 @@ import polars as pl
 
 from sopforecast.core.hierarchy import Hierarchy
 from sopforecast.core.months import add_months
+from sopforecast.intake.clinical_columns import CLINICAL
 from sopforecast.settings import SOURCES
 
 Contradictions = Callable[[pl.DataFrame, Hierarchy], list[tuple[tuple[str, ...], str]]]
@@ -57,8 +58,9 @@ class ReadOptions:
 
 @dataclass(frozen=True)
 class Standing:
-    """What the store holds that overrides and prices are judged against, as it is admitted now.
+    """What the store holds that files are judged against, as it is admitted now.
 
+    ``clinical`` holds a frame for each clinical table that has rows, by its name.
     ``contradictions(overrides, hierarchy)`` names every set of ``fixed`` overrides that cannot all
     hold: their ids, and a sentence.
     """
@@ -67,6 +69,7 @@ class Standing:
     overrides: pl.DataFrame | None = None
     prices: pl.DataFrame | None = None
     contradictions: Contradictions | None = None
+    clinical: Mapping[str, pl.DataFrame] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,7 @@ class Intake:
         if table == "prices":
             prices = _newer(self.standing.prices, frame, ["unique_id", "ds_from"])
             return replace(self, standing=replace(self.standing, prices=prices))
-        return replace(self, standing=with_overrides(self.standing, frame))
+        return replace(self, standing=with_table(self.standing, table, frame))
 
     def with_items(self, items: pl.DataFrame) -> Intake:
         """Return the intake with the items of a frame known besides those known before."""
@@ -112,6 +115,14 @@ class Intake:
         return replace(
             self, items_known={*self.items_known, *items["unique_id"]}, levels_known=levels
         )
+
+
+def with_table(standing: Standing, table: str, frame: pl.DataFrame) -> Standing:
+    """What stands when the overrides or a clinical table of a file are loaded too."""
+    if table not in CLINICAL:
+        return with_overrides(standing, frame)
+    rows = _newer(standing.clinical.get(table), frame, CLINICAL[table].primary_key())
+    return replace(standing, clinical={**standing.clinical, table: rows})
 
 
 def with_overrides(standing: Standing, frame: pl.DataFrame) -> Standing:

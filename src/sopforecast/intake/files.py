@@ -19,6 +19,7 @@ from sopforecast.errors import DataError, Problem, RequestError
 from sopforecast.intake.against import Intake, ReadOptions, Standing
 from sopforecast.intake.book_files import Book, BookSheet
 from sopforecast.intake.cells import Sheet, near_match
+from sopforecast.intake.clinical_columns import JUDGED_BY
 from sopforecast.intake.frame_files import read_parquet_sheet
 from sopforecast.intake.take_in import TABLES, ParsedTable, take_in
 from sopforecast.intake.text_files import read_text_sheet
@@ -29,7 +30,12 @@ TEXT_SUFFIXES = (".csv", ".tsv", ".txt")
 PARQUET_SUFFIXES = (".parquet", ".pq")
 BOOK_SUFFIXES = (".xlsx", ".xlsm")
 NOT_TABLES = ("readme", "guide")
-JUDGED_BY_OTHERS = ("prices", "overrides")  # read once the sheets before them are right
+# A sheet is read once the sheets it is judged by are right.
+JUDGED: Mapping[str, tuple[str, ...]] = {
+    "prices": ("items", "history"),
+    "overrides": ("items", "history", "prices"),
+    **JUDGED_BY,
+}
 
 
 def read_table(
@@ -52,8 +58,8 @@ def read_table(
     ----------
     path : path
         A .csv, .parquet or .xlsx file.
-    table : {"items", "history", "prices", "overrides"}
-        What the file holds.
+    table : str
+        What the file holds: one of ``TABLES``.
     options : ReadOptions
         What settings say about reading.
     today : date
@@ -71,7 +77,7 @@ def read_table(
     levels_known : mapping, optional
         Values of each level column among the items.
     standing : Standing, optional
-        What stands of items, prices and overrides, for the last two.
+        What stands of items, prices, overrides and the clinical tables, for all but the first.
 
     Returns
     -------
@@ -145,13 +151,18 @@ def read_workbook(
     with _readable(path), Book(path) as book:
         sheets, problems = _table_sheets(book, path.name)
     parsed: list[ParsedTable] = []
+    is_whole, wrong = not problems, set[str]()
     for table in TABLES:
-        if table not in sheets or (problems and table in JUDGED_BY_OTHERS):
+        if table not in sheets:
+            continue
+        if table in JUDGED and (not is_whole or wrong & {*JUDGED[table]}):
+            wrong.add(table)
             continue
         try:
             parsed.append(take_in(sheets[table], table=table, intake=intake))
         except DataError as err:
             problems += err.problems
+            wrong.add(table)
             continue
         intake = intake.with_table(table, parsed[-1].frame)
     if problems:

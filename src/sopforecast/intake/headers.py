@@ -21,6 +21,13 @@ from sopforecast.intake.stamps import read_stamp
 HINTS = {
     "unique_id": ("id", "item", "sku", "material", "product", "part", "article", "code"),
     "ds": ("month", "date", "period", "day", "time"),
+    "study": ("trial", "protocol"),
+    "site": ("centre", "center", "hospital", "investigator", "clinic"),
+    "cohort": ("arm", "group", "stratum"),
+    "enrolled": ("randomised", "randomized", "enrolment", "enrollment", "recruited", "patients"),
+    "line_id": ("id", "line", "patient", "subject", "opportunity", "deal"),
+    "event_id": ("id", "event"),
+    "tier": ("stage", "status", "category"),
     "y": ("demand", "qty", "quantity", "sales", "volume", "units", "value", "orders"),
 }
 
@@ -255,7 +262,7 @@ def _unknown(
     free = [column for column in layout.columns if column not in found]
     match = near_match(plain_name(name), free)
     todo = f"did you mean {match!r}?" if match else "rename or delete the column"
-    if not match and not layout.has_months_across:  # items: any other column may be a level
+    if not match and layout.table == "items":  # any other column may be a level
         todo += ", or name it in levels in sopforecast.toml"
     if months and read_stamp(name) is None:
         todo = f"{todo.rstrip('?')} (it is not a month either)" if not match else todo

@@ -6,8 +6,7 @@ of ``core.evidence_tables`` they are what a row has to pass before it is compare
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Collection, Mapping
 
 import polars as pl
 
@@ -16,6 +15,7 @@ from sopforecast.core.months import month_name
 from sopforecast.errors import Problem
 from sopforecast.intake.cells import near_match, quoted
 from sopforecast.intake.parse import LONGEST_ID
+from sopforecast.intake.row_rules import Rule, broken_rows, number_in
 from sopforecast.intake.rules import Place
 
 SYSTEM = "system:"
@@ -27,20 +27,6 @@ NEEDED = {
     "owner": "the person who answers for it",
     "reason": "why, in a word or two that return: the record is kept by reason",
 }
-
-
-class Rule(NamedTuple):
-    """Where rows break it, which column is named, what is said was found, allowed and to do."""
-
-    broken: pl.Expr
-    column: str
-    found: Callable[[Mapping[str, Any]], str]
-    allowed: str
-    todo: str
-
-
-def _number(column: str) -> Callable[[Mapping[str, Any]], str]:
-    return lambda row: f"{row[column]:g}"
 
 
 _LOW, _HIGH, _VALUE = pl.col("low"), pl.col("high"), pl.col("value")
@@ -103,7 +89,7 @@ RULES = (
     Rule(
         _CONFIDENCE == 1,
         "confidence",
-        _number("confidence"),
+        number_in("confidence"),
         "above 0 and below 1: a range that is certain to hold says nothing of how far off it may "
         "be, so no spread can be made of it",
         "write 0.8 when four in five such ranges hold, 0.95 for nineteen in twenty",
@@ -111,14 +97,14 @@ RULES = (
     Rule(
         (_CONFIDENCE <= 0) | (_CONFIDENCE > 1),
         "confidence",
-        _number("confidence"),
+        number_in("confidence"),
         "above 0 and below 1",
         "write 0.8 for 80%, or leave it empty: 0.8 is taken when there is a range",
     ),
     Rule(
         (_PROBABILITY <= 0) | (_PROBABILITY > 1),
         "probability",
-        _number("probability"),
+        number_in("probability"),
         "above 0, up to 1",
         "write 0.3 for 30%, or leave it empty when it is sure to happen",
     ),
@@ -146,14 +132,14 @@ RULES = (
     Rule(
         (pl.col("kind") == "absolute") & (_VALUE < 0),
         "value",
-        _number("value"),
+        number_in("value"),
         _NO_DEMAND_BELOW_ZERO,
         "correct it, or use kind delta for a fall",
     ),
     Rule(
         (pl.col("kind") == "absolute") & (_LOW < 0) & (_VALUE >= 0),
         "low",
-        _number("low"),
+        number_in("low"),
         _NO_DEMAND_BELOW_ZERO,
         "correct it, or use kind delta for a fall",
     ),
@@ -184,11 +170,7 @@ def blank_cells(
 
 def row_rules(frame: pl.DataFrame, *, place: Place) -> list[Problem]:
     """Return what single rows break of ``RULES``; a null in a condition breaks nothing."""
-    return [
-        place.problem(row, rule.column, found=rule.found(row), allowed=rule.allowed, todo=rule.todo)
-        for rule in RULES
-        for row in frame.filter(rule.broken).iter_rows(named=True)
-    ]
+    return broken_rows(frame, RULES, place=place)
 
 
 def any_is_reserved(frame: pl.DataFrame, *, place: Place) -> list[Problem]:

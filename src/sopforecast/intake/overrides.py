@@ -57,7 +57,7 @@ _TEXTS = ("override_id", "node", "source", "owner", "reason")
 def override_columns(options: ReadOptions) -> dict[str, dy.Column]:
     """The columns a file of overrides may hold: those of the table, and other names of the node."""
     columns = dict(Overrides.columns())
-    columns |= {name: dy.Date(nullable=True) for name in _BLANK_MEANS}
+    columns |= {name: dy.Date(resolution="1mo", nullable=True) for name in _BLANK_MEANS}
     columns |= {name: dy.Enum(words, nullable=True) for name, words in CHOICES.items()}
     columns |= {name: dy.String(nullable=True) for name in ("unique_id", *node_levels(options))}
     return columns

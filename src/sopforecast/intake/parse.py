@@ -18,8 +18,8 @@ import polars as pl
 
 from sopforecast.errors import Problem
 from sopforecast.intake.cells import Cells, Parsed, Verdict, near_match
-from sopforecast.intake.parse_dates import parse_moments, parse_months
-from sopforecast.intake.parse_numbers import parse_numbers
+from sopforecast.intake.parse_dates import parse_dates, parse_moments, parse_months
+from sopforecast.intake.parse_numbers import parse_numbers, parse_whole_numbers
 
 LONGEST_ID = 200
 LONGEST_TEXT = 10_000
@@ -39,11 +39,12 @@ class ParseOptions:
     """What the parsers of one file need to know.
 
     ``latest`` is the last month that is not absurd; ``levels`` the level columns, whose names an
-    id may not imitate.
+    id may not imitate; ``names`` the columns in which texts name things that other tables name too.
     """
 
     latest: date
     levels: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
     id_separator: str = "|"
     decimal: str = "auto"
     has_european_separators: bool = False
@@ -54,10 +55,13 @@ def parse_column(cells: Cells, column: dy.Column, *, options: ParseOptions) -> P
 
     Notes
     -----
-    ``dy.Date`` columns are months (the tables have no others yet), ``dy.Enum`` choices.
+    ``dy.Date`` columns of resolution ``1mo`` are months, others days; ``dy.Enum`` are choices.
     """
     if isinstance(column, dy.Date):
-        return parse_months(cells, latest=options.latest, is_required=not column.nullable)
+        is_required = not column.nullable
+        if column.resolution is None:
+            return parse_dates(cells, is_required=is_required)
+        return parse_months(cells, latest=options.latest, is_required=is_required)
     if isinstance(column, dy.Float64):
         return parse_numbers(
             cells,
@@ -65,10 +69,9 @@ def parse_column(cells: Cells, column: dy.Column, *, options: ParseOptions) -> P
             has_european_separators=options.has_european_separators,
         )
     if isinstance(column, dy.Enum):
-        return parse_choices(cells, choices=column.categories)
-    if isinstance(column, dy.Datetime):
-        return parse_moments(cells)
-    return parse_texts(cells)
+        return parse_choices(cells, choices=column.categories, is_required=not column.nullable)
+    others = {dy.Int64: parse_whole_numbers, dy.Datetime: parse_moments}
+    return others.get(type(column), parse_texts)(cells)
 
 
 def parse_texts(cells: Cells) -> Parsed:
@@ -76,7 +79,19 @@ def parse_texts(cells: Cells) -> Parsed:
     return _by_distinct(cells, _text_verdict)
 
 
-def parse_choices(cells: Cells, *, choices: Sequence[str]) -> Parsed:
+def parse_names(cells: Cells) -> Parsed:
+    """Read names that other tables use too: NFC, of characters that can be seen, none a date."""
+    parsed = _by_distinct(cells, _name_verdict)
+    if cells.dated is None or not cells.dated.any():
+        return parsed
+    verdict = Verdict("a name as text", "Excel made this name a date: format the column as Text")
+    return Parsed(
+        parsed.values.set(cells.dated, None),
+        (*parsed.problems, *cells.problems(cells.dated, verdict)),
+    )
+
+
+def parse_choices(cells: Cells, *, choices: Sequence[str], is_required: bool = False) -> Parsed:
     """Read a column of fixed words; upper and lower case, blanks and hyphens are forgiven."""
     by_plain = {choice: choice for choice in choices}
     read: dict[str, str] = {}
@@ -87,7 +102,8 @@ def parse_choices(cells: Cells, *, choices: Sequence[str]) -> Parsed:
             read[text] = plain
             continue
         match = near_match(plain, choices)
-        todo = f"did you mean {match!r}?" if match else "use one of them, or leave it empty"
+        otherwise = "use one of them" + ("" if is_required else ", or leave it empty")
+        todo = f"did you mean {match!r}?" if match else otherwise
         verdicts[text] = Verdict(f"one of {', '.join(choices)}", todo)
     values = _replaced(cells.text, read).cast(pl.Enum(list(choices)))
     return Parsed(values, tuple(cells.refuse(verdicts)))
@@ -149,15 +165,23 @@ def _id_part_problems(part: Cells, count: int, options: ParseOptions) -> list[Pr
     return problems
 
 
-def _id_verdict(text: str, *, levels: Collection[str]) -> Verdict | None:
-    """Return why a text cannot be an id, or None."""
+def _name_verdict(text: str) -> Verdict | None:
+    """Return why a text cannot name anything, or None."""
     if text in EXCEL_ERRORS:
         return _ERROR
     if len(text) > LONGEST_ID:
         return Verdict(f"at most {LONGEST_ID} characters", f"shorten it ({len(text)} now)")
     hidden = _hidden_character(text)
     if hidden is not None:
-        return Verdict(f"characters that can be seen ({hidden} cannot)", "type the id again")
+        return Verdict(f"characters that can be seen ({hidden} cannot)", "type it again")
+    return None
+
+
+def _id_verdict(text: str, *, levels: Collection[str]) -> Verdict | None:
+    """Return why a text cannot be an id, or None."""
+    verdict = _name_verdict(text)
+    if verdict is not None:
+        return verdict
     if text.casefold() == "total":
         return Verdict("ids of items", "delete the total row, or rename the item: 'total' is a sum")
     if _SCIENTIFIC.fullmatch(text):

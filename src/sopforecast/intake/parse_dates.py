@@ -14,9 +14,10 @@ import polars as pl
 
 from sopforecast.core.months import month_end, month_name
 from sopforecast.intake.cells import Cells, Parsed, Verdict
-from sopforecast.intake.stamps import Stamp, moment_of, read_stamp
+from sopforecast.intake.stamps import Stamp, is_month_alone, moment_of, read_stamp
 
 FIRST_YEAR = 1950
+FIRST_DAY, LAST_DAY = date(1990, 1, 1), date(2100, 12, 31)
 ALLOWED_MONTH = "a month such as 2025-01, Jan-25 or 01/2025, or its first day"
 ALLOWED_DATE = "a date such as 2025-01-31"
 FILL_IN = "fill it in or delete the row"
@@ -55,6 +56,28 @@ def parse_days(cells: Cells, *, latest: date) -> Parsed:
         if day.year < FIRST_YEAR or day > month_end(latest):
             verdicts[text] = _out_of_range(latest)
     return _without_blanks(cells, _values(cells, stamps, verdicts, notes), ALLOWED_DATE)
+
+
+def parse_dates(cells: Cells, *, is_required: bool = False) -> Parsed:
+    """Read a column of days, from 1990 to 2100; returns Date values.
+
+    A month alone is read as its first day, with a note; a time of day is dropped. An empty cell is
+    refused only where ``is_required``.
+    """
+    stamps, verdicts, notes = _read_column(cells, allowed=ALLOWED_DATE, settle_by_month_start=False)
+    for text, verdict in verdicts.items():
+        if verdict.allowed == ALLOWED_DATE:
+            verdicts[text] = Verdict(ALLOWED_DATE, "write it as year-month-day")
+    for text, (day, _) in stamps.items():
+        if not FIRST_DAY <= day <= LAST_DAY:
+            verdicts[text] = Verdict(
+                f"dates from {FIRST_DAY.year} to {LAST_DAY.year}", "check the year"
+            )
+    whole = [text for text in stamps if is_month_alone(text)]
+    if whole:
+        notes.append(f"a month alone, such as {whole[0]}, is read as its first day")
+    parsed = _values(cells, stamps, verdicts, notes)
+    return _without_blanks(cells, parsed, ALLOWED_DATE) if is_required else parsed
 
 
 def parse_moments(cells: Cells) -> Parsed:

@@ -118,6 +118,15 @@ def parse_numbers(
     return _within_range(cells, values, problems, notes)
 
 
+def parse_whole_numbers(cells: Cells, *, decimal: str = "auto") -> Parsed:
+    """Read a column of whole numbers; returns Int64 values, ``1.5`` is refused."""
+    parsed = parse_numbers(cells, decimal=decimal)
+    broken = (parsed.values != parsed.values.round()).fill_null(False)
+    problems = cells.problems(broken, Verdict("a whole number such as 3", "round it"))
+    values = parsed.values.set(broken, None).cast(pl.Int64)
+    return Parsed(values, (*parsed.problems, *problems), parsed.notes)
+
+
 def _cleaned(text: pl.Series) -> pl.Series:
     """Unify blanks and the minus sign; take blanks out from between groups of three digits."""
     unusual = text.str.contains("[\u00a0\u2009\u202f\u2212 '’]").fill_null(False)

@@ -6,7 +6,7 @@ and ``probability`` are shares, so ``80%`` is 0.8. Everywhere else the sign is r
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import polars as pl
@@ -32,12 +32,14 @@ class Signs:
         return self.masks.get(column, plain)
 
 
-def without_signs(matched: Matched) -> tuple[Matched, Signs]:
+def without_signs(
+    matched: Matched, columns: Sequence[str] = (*AMOUNTS, *SHARES)
+) -> tuple[Matched, Signs]:
     """Take the percent signs off the columns that may have them, and remember where they were."""
     found = dict(matched.found)
     cells: dict[str, Cells] = {}
     masks: dict[str, pl.Series] = {}
-    for column in (*AMOUNTS, *SHARES):
+    for column in columns:
         if column not in found:
             continue
         (before,) = found[column]
@@ -66,9 +68,13 @@ def read_signs(frame: pl.DataFrame, signs: Signs) -> tuple[pl.DataFrame, list[Pr
         if column in signs.cells and frame["kind"].is_not_null().any():
             wrong = signs.masks[column] & ~is_percent & frame["kind"].is_not_null()
             problems += signs.cells[column].problems(wrong, verdict)
-    shares = [
+    return read_shares(frame, signs), problems
+
+
+def read_shares(frame: pl.DataFrame, signs: Signs, columns: Sequence[str] = SHARES) -> pl.DataFrame:
+    """Turn signed shares to numbers below one: ``80%`` is 0.8."""
+    return frame.with_columns(
         pl.when(signs.masks[column]).then(pl.col(column) / 100).otherwise(column).alias(column)
-        for column in SHARES
+        for column in columns
         if column in signs.masks
-    ]
-    return frame.with_columns(shares), problems
+    )

@@ -27,6 +27,14 @@ ROW_RULES = {
     "value_inside_range": ("value", "a value inside low to high"),
     "percent_from_minus_100": ("value", "a fall of at most 100 percent"),
     "absolute_not_negative": ("value", "0 or more"),
+    "first_before_last_patient": ("last_patient_date", "a last patient not before the first"),
+    "share_low_below_high": ("share_low", "a share_low that is not above share_high"),
+    "slip_low_below_high": ("slip_days_low", "a slip_days_low that is not above slip_days_high"),
+    "activated_before_closed": ("activated_date", "an activation not after the closure"),
+    "study_or_account": ("account", "a study or an account, never both"),
+    "probability_low_below_high": ("probability_low", "a low that is not above high"),
+    "converted_has_month": ("converted_ds", "the month in which it converted"),
+    "account_has_item": ("unique_id", "the item the account would buy"),
 }
 LIMITS = {
     "min": "at least",
@@ -75,7 +83,7 @@ def duplicate_keys(frame: pl.DataFrame, key: Sequence[str], *, place: Place) -> 
                 found=f"{name} a second time (first in {where})",
                 allowed=f"one row for each {' and '.join(key)}",
                 todo="delete one of the two rows"
-                + (", or add them up with --sum" if "ds" in key else ""),
+                + (", or add them up with --sum" if "y" in frame.columns else ""),
             )
         )
     return problems

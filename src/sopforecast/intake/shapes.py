@@ -16,7 +16,14 @@ import polars as pl
 from sopforecast.errors import Problem
 from sopforecast.intake.cells import Cells, Parsed, Verdict, counted, row_list
 from sopforecast.intake.headers import Matched
-from sopforecast.intake.parse import ParseOptions, joined, parse_column, parse_ids, parse_texts
+from sopforecast.intake.parse import (
+    ParseOptions,
+    joined,
+    parse_column,
+    parse_ids,
+    parse_names,
+    parse_texts,
+)
 from sopforecast.intake.parse_dates import parse_days
 from sopforecast.intake.parse_numbers import parse_numbers
 
@@ -164,6 +171,8 @@ def _parse(
         return parse_texts(joined(parts, options=options))
     if name == "unique_id":
         return parse_ids(parts, options=options)
+    if name in options.names:
+        return parse_names(parts[0])
     if name == "ds" and sum_days:
         return parse_days(parts[0], latest=options.latest)
     return parse_column(parts[0], column, options=options)

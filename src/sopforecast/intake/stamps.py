@@ -67,6 +67,22 @@ def read_stamp(text: str) -> Stamp | None:
     return None
 
 
+def is_month_alone(text: str) -> bool:
+    """Whether a text that can be read names a month and no day.
+
+    Examples
+    --------
+    >>> [is_month_alone(text) for text in ("Jan-25", "2025-01", "2025-01-31")]
+    [True, True, False]
+    """
+    for pattern, _ in _FORMS:
+        match = pattern.fullmatch(text)
+        if match is not None:
+            parts = match.groupdict()
+            return "serial" not in parts and "a" not in parts and parts.get("day") is None
+    return False
+
+
 def moment_of(text: str, day: date) -> datetime | None:
     """Return the moment a text names, UTC without a zone; None when no clock shows that time."""
     match = _FORMS[0][0].fullmatch(text)

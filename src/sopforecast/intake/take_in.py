@@ -19,6 +19,8 @@ from sopforecast.errors import DataError, Problem, RequestError
 from sopforecast.intake import demand, rules
 from sopforecast.intake.against import Intake, ReadOptions
 from sopforecast.intake.cells import Sheet
+from sopforecast.intake.clinical import check_clinical, clinical_layout
+from sopforecast.intake.clinical_columns import CLINICAL, NAMES, signed_columns
 from sopforecast.intake.headers import Layout, Matched, match_headers, plain_name
 from sopforecast.intake.loaded_back import without_bookkeeping
 from sopforecast.intake.overrides import check_overrides, override_columns, override_layout
@@ -33,6 +35,7 @@ TABLES: Mapping[str, type[dy.Schema]] = {
     "history": History,
     "prices": Prices,
     "overrides": Overrides,
+    **CLINICAL,
 }
 SET_BY_LOAD = ("partial",)
 MONTHS_AHEAD = 120
@@ -83,12 +86,12 @@ def take_in(sheet: Sheet, *, table: str, intake: Intake) -> ParsedTable:
     sheet = without_bookkeeping(
         sheet, mapping=intake.options.columns.get(table, {}), levels=intake.options.levels
     )
-    matched = match_headers(sheet, _layout(sheet, table, columns, intake.options))
+    matched = match_headers(sheet, _layout(sheet, table, columns, intake))
     if matched.problems:
         raise DataError(matched.problems)
     if sheet.rows.is_empty():
         raise DataError([_no_rows(sheet)])
-    bare, signs = without_signs(matched) if table == "overrides" else (matched, Signs())
+    bare, signs = _without_signs(matched, table)
     shaped = _shape(sheet, bare, columns, intake, table)
     place = rules.Place(sheet.file, shaped.headers)
     if table == "history":
@@ -97,10 +100,14 @@ def take_in(sheet: Sheet, *, table: str, intake: Intake) -> ParsedTable:
         frame, problems, notes = _check_items(shaped, intake, place)
     elif table == "prices":
         frame, problems, notes = check_prices(shaped, intake, place)
+    elif table in CLINICAL:
+        frame, problems, notes = check_clinical(shaped, signs, table, intake, place)
     else:
         frame, problems, notes = check_overrides(shaped, signs, intake, place)
     problems = [*shaped.problems, *problems]
-    if table != "overrides":  # these have their own words for every rule, and look there last
+    if (
+        table != "overrides" and table not in CLINICAL
+    ):  # these have their own words for every rule, and look there last
         problems += rules.schema_rules(frame, TABLES[table], place=place)
     if problems:
         raise DataError(sorted(problems, key=lambda p: p.row or 0))
@@ -126,9 +133,10 @@ def _columns(table: str, options: ReadOptions) -> dict[str, dy.Column]:
     return columns | {KNOWN_AT: dy.Datetime(nullable=True)}
 
 
-def _layout(
-    sheet: Sheet, table: str, columns: Mapping[str, dy.Column], options: ReadOptions
-) -> Layout:
+def _layout(sheet: Sheet, table: str, columns: Mapping[str, dy.Column], intake: Intake) -> Layout:
+    options = intake.options
+    if table in CLINICAL:
+        return clinical_layout(sheet, table, columns, intake)
     mapping = options.columns.get(table, {})
     if table == "overrides":
         return override_layout(sheet, columns, options)
@@ -150,6 +158,14 @@ def _layout(
     )
 
 
+def _without_signs(matched: Matched, table: str) -> tuple[Matched, Signs]:
+    if table == "overrides":
+        return without_signs(matched)
+    if table in CLINICAL:
+        return without_signs(matched, signed_columns(table))
+    return matched, Signs()
+
+
 def _shape(
     sheet: Sheet, matched: Matched, columns: Mapping[str, dy.Column], intake: Intake, table: str
 ) -> Shaped:
@@ -157,6 +173,7 @@ def _shape(
     options = ParseOptions(
         latest=add_months(intake.through, MONTHS_AHEAD),
         levels=intake.options.levels,
+        names=NAMES if table in CLINICAL else (),
         id_separator=intake.options.id_separator,
         decimal=intake.options.decimal,
         has_european_separators=sheet.has_european_separators,

@@ -1,6 +1,6 @@
 """The empty workbook a planner fills: one sheet a table, and a guide in front.
 
-The sheets have the columns of ``core.tables``; each header explains itself in a comment, the cells
+The sheets have the columns of the tables; each header explains itself in a comment, the cells
 check what is typed, ids are text so that Excel keeps their zeros, and examples stand on the guide
 only, so that an untouched workbook loads nothing.
 """
@@ -17,13 +17,27 @@ import dataframely as dy
 from sopforecast.errors import RequestError
 from sopforecast.intake.exports import FIXED_DATE, PLAIN_BOOK, written_whole
 from sopforecast.intake.guide import COLUMN_TEXTS, LEVEL_TEXT, REQUIRED, write_guide
+from sopforecast.intake.guide_clinical import FOR_THE_PLANNER, LEFT_OUT
 from sopforecast.intake.take_in import SET_BY_LOAD, TABLES
+from sopforecast.intake.workbook_checks import cell_check, column_letter
 
-VARIANTS: Mapping[str, tuple[str, ...]] = {"planner": ("items", "history", "overrides", "prices")}
+VARIANTS: Mapping[str, tuple[str, ...]] = {
+    "planner": ("items", "history", "overrides", "prices"),
+    "clinical": (
+        "studies",
+        "sites",
+        "enrolment",
+        "cohorts",
+        "study_events",
+        "tier_lines",
+        "enrolment_plan",
+        "schedule",
+        "items",
+    ),
+}
 LAST_ROW = 1_048_575
 WIDTHS = {"unique_id": 24, "description": 34, "note": 40, "ds": 12, "y": 12, "node": 28}
-BELOW_ZERO = ("one_off", "value", "low", "high")
-_NAVY, _BLUE, _WHITE = "#1F3A5F", "#5B7FA6", "#FFFFFF"
+_NAVY, _BLUE, _WHITE, _GREY = "#1F3A5F", "#5B7FA6", "#FFFFFF", "#A6A6A6"
 
 
 @dataclass(frozen=True)
@@ -34,6 +48,7 @@ class _Formats:
     optional: Any
     text: Any
     month: Any
+    day: Any
     number: Any
 
 
@@ -46,7 +61,7 @@ def write_workbook(
     ----------
     path : path
         Target, ending in .xlsx; an existing file is replaced.
-    variant : {"planner"}
+    variant : {"planner", "clinical"}
         Which tables get a sheet.
     levels : sequence of str
         Level columns, added to the items sheet.
@@ -71,18 +86,26 @@ def write_workbook(
     with written_whole(path) as part, xlsxwriter.Workbook(part, PLAIN_BOOK) as book:
         book.set_properties({"title": "sopforecast workbook", "created": FIXED_DATE})
         formats = _formats(book)
-        tables = {table: _columns(table, levels) for table in VARIANTS[variant]}
-        write_guide(book, tables=tables, levels=levels, name=path.name)
-        for table, columns in tables.items():
-            _write_sheet(book.add_worksheet(table), table, columns, formats)
+        left_out = LEFT_OUT if variant == "clinical" else {}
+        tables = {
+            table: _columns(table, levels, left_out.get(table, ())) for table in VARIANTS[variant]
+        }
+        write_guide(book, tables=tables, levels=levels, name=path.name, variant=variant)
+        for table in tables:
+            sheet = book.add_worksheet(table)
+            if variant == "clinical" and table in FOR_THE_PLANNER:
+                sheet.set_tab_color(_GREY)
+            _write_sheet(sheet, table, tables, formats)
     return path
 
 
-def _columns(table: str, levels: Sequence[str]) -> dict[str, dy.Column]:
+def _columns(
+    table: str, levels: Sequence[str], left_out: Sequence[str] = ()
+) -> dict[str, dy.Column]:
     """Return the columns of a sheet; level columns come right after the description."""
     columns: dict[str, dy.Column] = {}
     for name, column in TABLES[table].columns().items():
-        if name in SET_BY_LOAD:
+        if name in SET_BY_LOAD or name in left_out:
             continue
         columns[name] = column
         if table == "items" and name == "description":
@@ -97,19 +120,20 @@ def _formats(book: Any) -> _Formats:
         optional=book.add_format(header | {"bg_color": _BLUE, "border_color": _WHITE}),
         text=book.add_format({"num_format": "@"}),
         month=book.add_format({"num_format": "yyyy-mm", "align": "left"}),
+        day=book.add_format({"num_format": "yyyy-mm-dd", "align": "left"}),
         number=book.add_format({"num_format": "#,##0.###"}),
     )
 
 
 def _write_sheet(
-    sheet: Any, table: str, columns: Mapping[str, dy.Column], formats: _Formats
+    sheet: Any, table: str, tables: Mapping[str, Mapping[str, dy.Column]], formats: _Formats
 ) -> None:
     sheet.set_row(0, 22)
     sheet.freeze_panes(1, 1)
     sheet.set_landscape()
     sheet.fit_to_pages(1, 0)
     sheet.repeat_rows(0)
-    for index, (name, column) in enumerate(columns.items()):
+    for index, (name, column) in enumerate(tables[table].items()):
         is_level = name not in COLUMN_TEXTS[table]
         is_required = is_level or name in REQUIRED[table]
         text = LEVEL_TEXT.format(level=name) if is_level else COLUMN_TEXTS[table][name]
@@ -122,67 +146,16 @@ def _write_sheet(
         sheet.write_comment(
             0, index, f"{text}\n{need}", {"x_scale": 2, "y_scale": 1.2, "author": "sopforecast"}
         )
-        validation = _validation(name, column, index)
-        if validation is not None:
-            sheet.data_validation(1, index, LAST_ROW, index, validation)
-    sheet.ignore_errors({"number_stored_as_text": f"A2:A{LAST_ROW + 1}"})
+        check = cell_check(table, name, tables)
+        if check is not None:
+            sheet.data_validation(1, index, LAST_ROW, index, check)
+    last = column_letter(len(tables[table]) - 1)
+    sheet.ignore_errors({"number_stored_as_text": f"A2:{last}{LAST_ROW + 1}"})
 
 
 def _cell_format(column: dy.Column, formats: _Formats) -> Any:
     if isinstance(column, dy.Date):
-        return formats.month
-    if isinstance(column, dy.Float64):
+        return formats.month if column.resolution is not None else formats.day
+    if isinstance(column, dy.Float64 | dy.Int64):
         return formats.number
     return formats.text
-
-
-def _validation(name: str, column: dy.Column, index: int) -> dict[str, Any] | None:
-    """Return what Excel checks while a cell is typed; the load checks all of it again."""
-    if isinstance(column, dy.Enum):
-        return {
-            "validate": "list",
-            "source": list(column.categories),
-            "error_title": name,
-            "error_message": "Choose one of the list, or leave the cell empty.",
-        }
-    if isinstance(column, dy.Date):
-        cell = f"{chr(ord('A') + index)}2"
-        return {
-            "validate": "custom",
-            "value": f"=AND(ISNUMBER({cell}),DAY({cell})=1,YEAR({cell})>=1950)",
-            "error_title": name,
-            "error_message": "A month: type it as 2025-01, or as its first day 2025-01-01.",
-        }
-    if isinstance(column, dy.Float64):
-        return _number_validation(name, column)
-    if name == "unique_id":
-        return {
-            "validate": "length",
-            "criteria": "between",
-            "minimum": 1,
-            "maximum": 200,
-            "error_title": name,
-            "error_message": "An id has 1 to 200 characters.",
-        }
-    return None
-
-
-def _number_validation(name: str, column: dy.Float64) -> dict[str, Any]:
-    lowest = 0.0 if name not in BELOW_ZERO else -1e13
-    limit = column.max if column.max is not None else column.max_exclusive
-    highest = float(limit) if limit is not None else 1e13
-    words = f"A number from {lowest:g} to {highest:g}" if highest < 1e13 else "A number"
-    if lowest == 0.0 and highest == 1e13:
-        words = "A number of 0 or more"
-    message = f"{words}; leave the cell empty when it is unknown."
-    if name in ("y", "shipped"):
-        message += " Below zero only when your settings net returns (negative = 'net')."
-    return {
-        "validate": "decimal",
-        "criteria": "between",
-        "minimum": lowest,
-        "maximum": highest,
-        "error_type": "warning" if name in ("y", "shipped") else "stop",
-        "error_title": name,
-        "error_message": message,
-    }

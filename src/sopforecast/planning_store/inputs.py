@@ -117,6 +117,22 @@ def admitted_inputs(store: Store, *, known_by: datetime) -> dict[str, pl.DataFra
         return {name: _admitted(connection, INPUTS[name], utc(known_by)) for name in INPUTS}
 
 
+def known_versions(store: Store, table: str, *, known_by: datetime) -> pl.DataFrame:
+    """Every version of the keys that a cycle with this cut-off may read, oldest first by key.
+
+    Columns as ``admitted``. A key that was retracted by then is not there at all.
+    """
+    spec = find_input(table)
+    with store.reading() as connection:
+        versions = standing(connection, spec, known_by=utc(known_by))
+    gone = current(versions, spec).filter("retracted").select(spec.key)
+    rows = versions.join(gone, on=spec.key, how="anti").filter(~pl.col("retracted"))
+    rows = rows.sort(*spec.key, "known_at", "seq", "version_id").with_columns(
+        assumed=pl.col("known_rule").is_in(["month_end", "cycle_start", "always"])
+    )
+    return rows.select(*spec.schema.column_names(), *BITEMPORAL)
+
+
 def loads(store: Store) -> pl.DataFrame:
     """The log of loads, oldest first; ``undone_at`` is null for those that stand."""
     columns = [c for c in schema.loads.c if c.name not in ("seq", "rows_hash")]

@@ -83,6 +83,11 @@ def read_bridge(store: Store, run_id: str) -> pl.DataFrame:
     return _read_output(store, "bridge", [run_id])
 
 
+def read_clinical(store: Store, name: str, run_id: str) -> pl.DataFrame:
+    """``enrolment_forecasts``, ``tier_conversion`` or ``clinical_parameters`` of a run, by key."""
+    return _read_output(store, name, [run_id])
+
+
 def loads_of_run(store: Store, run_id: str) -> pl.DataFrame:
     """Loads a run read, oldest first: ``load_id``, ``table``, ``file``, ``undone_at``."""
     log, used = schema.loads.c, schema.run_loads.c

@@ -1,7 +1,7 @@
 """Immutable runs: write one whole, find any of them again.
 
-Writes ``runs``, ``forecasts``, ``components``, ``residual_paths``, ``weights``, ``statements``,
-``bridge``, ``run_loads`` and ``run_log``, all in one transaction. A run that is there already is
+Writes ``runs``, the tables of ``schema.OUTPUTS``, ``run_loads`` and ``run_log``, all in one
+transaction. A run that is there already is
 verified and not written again; it only becomes the newest run of its cycle. What a run wrote is
 read back by ``run_outputs``, whose names are given out here too.
 """
@@ -25,6 +25,7 @@ from sopforecast.planning_store.frames import hash_rows
 from sopforecast.planning_store.run_outputs import (
     loads_of_run,
     read_bridge,
+    read_clinical,
     read_components,
     read_forecasts,
     read_residual_paths,
@@ -42,6 +43,7 @@ __all__ = [
     "latest_run",
     "loads_of_run",
     "read_bridge",
+    "read_clinical",
     "read_components",
     "read_forecasts",
     "read_residual_paths",
@@ -56,7 +58,7 @@ __all__ = [
 ]
 
 MAY_DIFFER = ("created_at", "known_by", "notes", "settings")
-HASHED_WHEN_THERE = ("statements", "bridge")
+OF_EVERY_RUN = ("forecasts", "components", "residual_paths", "weights")
 
 
 def save_run(
@@ -70,6 +72,9 @@ def save_run(
     loads_used: Iterable[str],
     statements: pl.DataFrame | None = None,
     bridge: pl.DataFrame | None = None,
+    enrolment_forecasts: pl.DataFrame | None = None,
+    tier_conversion: pl.DataFrame | None = None,
+    clinical_parameters: pl.DataFrame | None = None,
 ) -> bool:
     """Write a run with everything that belongs to it, or verify that it is there.
 
@@ -83,6 +88,8 @@ def save_run(
         Ids of the loads whose rows the run read.
     statements, bridge
         Frames of those schemas; none for a run without overrides.
+    enrolment_forecasts, tier_conversion, clinical_parameters
+        Frames of those schemas; none for a run without studies and tier lines.
 
     Returns
     -------
@@ -97,10 +104,20 @@ def save_run(
         A run of this id is stored and says something else; the stored run stands.
     """
     row = _run_row(run)
-    given = (forecasts, components, residual_paths, weights, statements, bridge)
+    given = {
+        "forecasts": forecasts,
+        "components": components,
+        "residual_paths": residual_paths,
+        "weights": weights,
+        "statements": statements,
+        "bridge": bridge,
+        "enrolment_forecasts": enrolment_forecasts,
+        "tier_conversion": tier_conversion,
+        "clinical_parameters": clinical_parameters,
+    }
     frames = {
         name: _checked(name, frame, row["run_id"])
-        for name, frame in zip(OUTPUTS, given, strict=True)
+        for name, frame in given.items()
         if frame is not None
     }
     row["content_hash"] = _content_hash(frames)
@@ -199,7 +216,7 @@ def _checked(name: str, frame: pl.DataFrame, run_id: str) -> pl.DataFrame:
 
 
 def _content_hash(frames: Mapping[str, pl.DataFrame]) -> str:
-    told = [name for name in sorted(frames) if frames[name].height or name not in HASHED_WHEN_THERE]
+    told = [name for name in sorted(frames) if frames[name].height or name in OF_EVERY_RUN]
     texts = [f"{name} {hash_rows(frames[name])}" for name in told]
     return hashlib.sha256("\n".join(texts).encode()).hexdigest()
 

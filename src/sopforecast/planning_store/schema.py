@@ -1,6 +1,6 @@
-"""The tables of the planning store, made from the schemas of ``core.tables``.
+"""The tables of the planning store, made from the schemas of ``core``.
 
-A column is declared once, in ``core.tables``; this module only adds what the store needs.
+A column is declared once, in ``core.*tables``; this module only adds what the store needs.
 
 * Input tables (``INPUTS``) hold *versions*, which are closed and never deleted. Beside
   the business columns each has ``known_at`` (from when a cycle may read it), ``known_rule`` (how
@@ -29,6 +29,19 @@ import polars as pl
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql.base import PGDialect
 
+from sopforecast.core.clinical_tables import (
+    ClinicalParameters,
+    Cohorts,
+    Enrolment,
+    EnrolmentForecasts,
+    EnrolmentPlan,
+    Schedule,
+    Sites,
+    Studies,
+    StudyEvents,
+    TierConversion,
+    TierLines,
+)
 from sopforecast.core.evidence_tables import (
     Bridge,
     Credibility,
@@ -48,7 +61,7 @@ from sopforecast.core.tables import (
 )
 from sopforecast.errors import RequestError
 
-SCHEMA_VERSION = 2  # 2: overrides and prices; a store of 1 gets the tables it lacks when opened
+SCHEMA_VERSION = 3  # 2: judgement, 3: the clinic; an older store gets what it lacks when opened
 LEVELS = "levels"
 BITEMPORAL = ("known_at", "assumed", "load_id", "loaded_by")
 STORE_COLUMNS = (
@@ -140,6 +153,18 @@ history = _versions("history", History)
 overrides = _versions("overrides", Overrides)
 prices = _versions("prices", Prices)
 
+CLINICAL_INPUTS: dict[str, type[dy.Schema]] = {
+    "studies": Studies,
+    "cohorts": Cohorts,
+    "sites": Sites,
+    "enrolment": Enrolment,
+    "enrolment_plan": EnrolmentPlan,
+    "schedule": Schedule,
+    "study_events": StudyEvents,
+    "tier_lines": TierLines,
+}
+_clinical = {name: _versions(name, of) for name, of in CLINICAL_INPUTS.items()}
+
 runs = _output("runs", Runs, sa.Column("content_hash", sa.String, nullable=False))
 forecasts = _output("forecasts", Forecasts)
 components = _output("components", Components)
@@ -148,6 +173,9 @@ weights = _output("weights", Weights)
 statements = _output("statements", Statements)
 bridge = _output("bridge", Bridge)
 credibility = _output("credibility", Credibility)
+enrolment_forecasts = _output("enrolment_forecasts", EnrolmentForecasts)
+tier_conversion = _output("tier_conversion", TierConversion)
+clinical_parameters = _output("clinical_parameters", ClinicalParameters)
 
 run_log = sa.Table(
     "run_log",
@@ -202,14 +230,14 @@ class Input:
 
     ``first_known`` says from when the first version of a key counts as known: ``month_end``
     (some days after the end of its month ``ds``), ``cycle_start`` (the first moment of its
-    ``entered_cycle``, never after its load) or ``always``. ``open_levels`` tables accept further
-    text columns, kept in ``levels``.
+    ``entered_cycle``, never after its load), ``always`` or ``load`` (the moment it was loaded).
+    ``open_levels`` tables accept further text columns, kept in ``levels``.
     """
 
     name: str
     schema: type[dy.Schema]
     table: sa.Table
-    first_known: Literal["month_end", "cycle_start", "always"]
+    first_known: Literal["month_end", "cycle_start", "always", "load"]
     open_levels: bool = False
 
     @property
@@ -227,11 +255,18 @@ class Input:
         return column_dtypes(self.schema) | ({LEVELS: pl.String()} if self.open_levels else {})
 
 
+_FIRST_KNOWN_OF_CLINIC: dict[str, Literal["month_end", "load"]] = {
+    "enrolment": "month_end",
+    "tier_lines": "load",
+}
 INPUTS = {
     "items": Input("items", Items, items, "always", open_levels=True),
     "history": Input("history", History, history, "month_end"),
     "overrides": Input("overrides", Overrides, overrides, "cycle_start"),
     "prices": Input("prices", Prices, prices, "always"),
+} | {
+    name: Input(name, of, _clinical[name], _FIRST_KNOWN_OF_CLINIC.get(name, "always"))
+    for name, of in CLINICAL_INPUTS.items()
 }
 
 OUTPUTS: dict[str, tuple[type[dy.Schema], sa.Table]] = {
@@ -241,6 +276,9 @@ OUTPUTS: dict[str, tuple[type[dy.Schema], sa.Table]] = {
     "weights": (Weights, weights),
     "statements": (Statements, statements),
     "bridge": (Bridge, bridge),
+    "enrolment_forecasts": (EnrolmentForecasts, enrolment_forecasts),
+    "tier_conversion": (TierConversion, tier_conversion),
+    "clinical_parameters": (ClinicalParameters, clinical_parameters),
 }
 
 

@@ -4,11 +4,14 @@ What the loads say about a key, in the order they were loaded, is a sequence of 
 ``settle`` turns statements into versions:
 
 * a ``known_at`` in the file wins, and such a row is always a version of its own;
-* the first version of a history row is known some days after its month ends; versions of a month
-  still partial do not count as its first, and are known from their load when that is earlier;
+* the first version of a history or enrolment row is known some days after its month ends; versions
+  of a month still partial do not count as its first, and are known from their load when earlier;
 * the first version of an override is known from the first moment of the cycle it was entered in,
   and never after its load;
-* the first version of an item or a price counts as always known;
+* the first version of a tier line is known from its load: what a tier was worth is learned from
+  the tier a line had at a time, so the past is not invented;
+* the first version of anything else (an item, a price, a site, a schedule row) counts as always
+  known;
 * any later version, and any retraction, is known from its load, and never before the version it
   replaces;
 * a statement equal to the version it would replace adds nothing.
@@ -133,6 +136,8 @@ def _first_known(spec: Input) -> pl.Expr:
         return pl.min_horizontal(pl.col("entered_cycle").cast(pl.Datetime("us")), "loaded_at")
     if spec.first_known == "always":
         return pl.lit(ALWAYS_KNOWN, dtype=pl.Datetime("us"))
+    if spec.first_known == "load":
+        return pl.col("loaded_at")
     next_month = pl.col("ds").dt.offset_by("1mo").cast(pl.Datetime("us"))
     return next_month + pl.duration(days=pl.col("lag_days"), microseconds=-1)
 

@@ -23,6 +23,7 @@ from sopforecast.review import account, wording
 from sopforecast.review import judgement as judging
 from sopforecast.review.bridge import Walk
 from sopforecast.review.charts import fan_chart
+from sopforecast.review.clinical import StudyPart, study_views
 from sopforecast.review.headline import TOTAL, headline
 from sopforecast.review.judgement import Judgement
 from sopforecast.review.waterfall import waterfall
@@ -47,6 +48,7 @@ def write_page(
     units: Mapping[str, str] | None = None,
     components: pl.DataFrame | None = None,
     judgement: Judgement | None = None,
+    studies: tuple[StudyPart, ...] = (),
 ) -> Path:
     """Write the review page of one run and stage.
 
@@ -84,6 +86,8 @@ def write_page(
     judgement : Judgement, optional
         What people said and what it moved; without it, or when nobody spoke, nothing of it is on
         the page.
+    studies : tuple of StudyPart
+        What is known of every study's enrolment; without any, nothing of it is on the page.
 
     Returns
     -------
@@ -101,6 +105,7 @@ def write_page(
     context = {
         **plans,
         "judged": _judged_view(spoken, names, plans),
+        "studies": study_views(studies),
         "run": _run_view(run, stage=str(forecasts["stage"][0])),
         "notes": [str(note) for note in (run.get("notes"), *notes) if note],
         "checks": account.checks_by_severity(checks),

@@ -1,10 +1,12 @@
 """The steps of a month over a workspace; each returns a plain dict that can be printed as JSON.
 
 ``intake`` brings data in, ``month`` forecasts, ``delivery`` publishes and exports, ``close`` weighs
-what was said about a month that is over, ``replaying`` does both for the past, ``status`` tells
-what is there. The command line, the demo and the batch jobs call the same functions.
+what was said about a month that is over, ``replaying`` does both for the past, ``clinical`` answers
+for the trials, ``status`` tells what is there. The command line, the demo and the batch jobs call
+the same functions.
 """
 
+from sopforecast.workflow.clinical import clinical
 from sopforecast.workflow.close import close
 from sopforecast.workflow.delivery import export, publish
 from sopforecast.workflow.intake import init, load, undo
@@ -14,6 +16,7 @@ from sopforecast.workflow.status import status
 
 __all__ = [
     "check",
+    "clinical",
     "close",
     "export",
     "init",

@@ -13,6 +13,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -45,14 +46,16 @@ class CheckLine:
 
 @dataclass(frozen=True, eq=False)
 class Account:
-    """Checks, seconds of each stage, backtest by lead, demand of the nodes shown; and of overrides
-    what is new, carried, changed, expired, in the history or waiting, a sentence each."""
+    """Checks, seconds of each stage, backtest by lead, demand of the nodes shown; of overrides what
+    is new, carried, changed, expired, in the history or waiting, a sentence each; and what is told
+    of the studies (`workflow.studies`)."""
 
     checks: tuple[CheckLine, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
     backtest: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=BACKTEST_SCHEMA))
     history: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=HISTORY_SCHEMA))
     told: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    studies: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def check_counts(self) -> dict[str, int]:
@@ -88,6 +91,7 @@ def save_account(path: Path, account: Account) -> None:
             "backtest": account.backtest.fill_nan(None).to_dicts(),
             "history": account.history.with_columns(pl.col("ds").cast(pl.String)).rows(),
             "told": dict(account.told),
+            "studies": list(account.studies),
         },
         ensure_ascii=False,
         indent=1,
@@ -114,6 +118,7 @@ def load_account(path: Path) -> Account:
             backtest=pl.DataFrame(told["backtest"], schema=BACKTEST_SCHEMA),
             history=_history(told["history"]),
             told={key: tuple(said) for key, said in told.get("told", {}).items()},
+            studies=tuple(told.get("studies", ())),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, pl.exceptions.PolarsError):
         return Account()

@@ -8,9 +8,10 @@ from datetime import date, datetime
 
 import polars as pl
 
-from sopforecast.core.months import add_months, cutoff, month_name
+from sopforecast.clinical.inputs import CLINICAL_TABLES, ClinicalInputs, clinical_inputs
+from sopforecast.core.months import add_months, cutoff, last_complete_month, month_name
 from sopforecast.errors import NotNow, RequestError
-from sopforecast.planning_store.inputs import admitted_inputs, input_hash
+from sopforecast.planning_store.inputs import admitted_inputs, input_hash, known_versions
 from sopforecast.planning_store.schema import INPUTS
 from sopforecast.planning_store.store import Store
 
@@ -32,6 +33,10 @@ class Admitted:
         withdrawn and past ones are there.
     prices : pl.DataFrame
         ``Prices``.
+    clinical : ClinicalInputs
+        Studies, sites, patients, tiers and protocol; every known version of the tier lines.
+    loads_of_clinic : tuple of str
+        The loads they came with.
     loaded : pl.DataFrame
         All of history known by then, partial rows included, for the checks.
     waiting : int
@@ -44,6 +49,8 @@ class Admitted:
     items: pl.DataFrame
     overrides: pl.DataFrame
     prices: pl.DataFrame
+    clinical: ClinicalInputs
+    loads_of_clinic: tuple[str, ...]
     loaded: pl.DataFrame
     waiting: int = 0
 
@@ -51,9 +58,13 @@ class Admitted:
     def input_hash(self) -> str:
         """SHA-256 of what the rows say; when and by whom they came does not count.
 
-        Overrides and prices count when there are any, so a plan without them keeps its run id.
+        Overrides, prices and the clinic count when there are any, so a plan without them keeps its
+        run id.
         """
         said = {"overrides": self.overrides, "prices": self.prices}
+        said |= {name: getattr(self.clinical, name) for name in CLINICAL_TABLES}
+        # When a line was said to be in its tier is what conversion is learned from.
+        said["tier_lines"] = self.clinical.tier_lines.rename({"known_at": "since"})
         given = {name: rows for name, rows in said.items() if rows.height}
         return input_hash({"history": self.history, "items": self.items} | given)
 
@@ -61,7 +72,7 @@ class Admitted:
     def loads_used(self) -> list[str]:
         """Ids of the loads these rows came with."""
         tables = (self.history, self.items, self.overrides, self.prices)
-        return sorted({load for table in tables for load in table["load_id"]})
+        return sorted({*self.loads_of_clinic, *(id for table in tables for id in table["load_id"])})
 
     def left_out(self, now: datetime) -> list[str]:
         """The note on rows that wait, as a list of one sentence or none."""
@@ -99,7 +110,7 @@ def admit(
         History ends before the month that precedes the cycle.
     """
     tables = admitted_inputs(store, known_by=moment)
-    open_cycle = _open_cycle(tables["history"], moment)
+    open_cycle = _open_cycle(tables, moment)
     cycle = cycle or open_cycle
     known_by = moment
     if cutoff_day is not None:
@@ -110,6 +121,38 @@ def admit(
         waiting = _changed(tables, later, cycle)
     loaded = tables["history"]
     history = loaded.filter(~pl.col("partial") & (pl.col("ds") < cycle))
+    clinical, loads_of_clinic = read_clinic(store, tables, cycle=cycle, known_by=known_by)
+    if loaded.height or clinical.is_empty:
+        _refuse_gap(history, cycle, known_by)
+    return Admitted(
+        cycle=cycle,
+        known_by=known_by,
+        history=history,
+        items=tables["items"],
+        overrides=_of_the_base(tables["overrides"], cycle),
+        prices=tables["prices"],
+        clinical=clinical,
+        loads_of_clinic=loads_of_clinic,
+        loaded=loaded,
+        waiting=waiting,
+    )
+
+
+def read_clinic(
+    store: Store, tables: Mapping[str, pl.DataFrame], *, cycle: date, known_by: datetime
+) -> tuple[ClinicalInputs, tuple[str, ...]]:
+    """The clinic of a cycle as known by a moment, and the loads it came with.
+
+    ``tables`` are as ``admitted_inputs`` gives them for that moment.
+    """
+    clinic = {name: tables[name] for name in CLINICAL_TABLES}
+    clinic["tier_lines"] = known_versions(store, "tier_lines", known_by=known_by)
+    loads = {load_id for rows in clinic.values() for load_id in rows["load_id"]}
+    return clinical_inputs(cycle, **clinic), tuple(sorted(loads))
+
+
+def _refuse_gap(history: pl.DataFrame, cycle: date, known_by: datetime) -> None:
+    """History must reach the month before the cycle."""
     last = history["ds"].max()
     if not isinstance(last, date):
         raise RequestError(
@@ -122,16 +165,6 @@ def admit(
             f"by {known_by:%Y-%m-%d} it ends in {month_name(last)}. Load what is missing, or run "
             f"--cycle {month_name(add_months(last, 1))}"
         )
-    return Admitted(
-        cycle=cycle,
-        known_by=known_by,
-        history=history,
-        items=tables["items"],
-        overrides=_of_the_base(tables["overrides"], cycle),
-        prices=tables["prices"],
-        loaded=loaded,
-        waiting=waiting,
-    )
 
 
 def _of_the_base(overrides: pl.DataFrame, cycle: date) -> pl.DataFrame:
@@ -158,9 +191,16 @@ def _changed(
     return count
 
 
-def _open_cycle(history: pl.DataFrame, moment: datetime) -> date:
-    """The month after the last complete history month."""
-    last = history.filter(~pl.col("partial"))["ds"].max()
+def _open_cycle(tables: Mapping[str, pl.DataFrame], moment: datetime) -> date:
+    """The month after the last complete one of history; without history, of enrolment.
+
+    A study in which nobody has enrolled yet opens the month after the last that has ended.
+    """
+    last = tables["history"].filter(~pl.col("partial"))["ds"].max()
+    if not isinstance(last, date) and tables["history"].is_empty():
+        last = tables["enrolment"]["ds"].max()
+        if last is None and (tables["studies"].height or tables["tier_lines"].height):
+            last = last_complete_month(moment.date())
     if not isinstance(last, date):
         raise RequestError(
             f"no complete month of history was known by {moment:%Y-%m-%d}; load some first: "

@@ -167,7 +167,7 @@ def _fit(
         result = engine.close_cycle(
             read.statements, read.history, read.items,
             closed=read.month, known_at=known_at, settings=settings, method=method,
-            last_good=last_good,
+            last_good=last_good, clinical=read.clinical,
         )  # fmt: skip
     seen = result.observations
     # Beside the observations: what else can change a number of the fit.

@@ -8,14 +8,17 @@ from functools import cached_property
 
 import polars as pl
 
+from sopforecast.clinical.inputs import ClinicalInputs
+from sopforecast.clinical.overlap import clinic_items
 from sopforecast.core.months import add_months, cutoff, month_name
 from sopforecast.errors import NotNow
 from sopforecast.planning_store.counting import counting_runs
 from sopforecast.planning_store.frames import hash_rows
-from sopforecast.planning_store.inputs import admitted, input_hash
+from sopforecast.planning_store.inputs import admitted_inputs, input_hash
 from sopforecast.planning_store.runs import read_components, read_statements
 from sopforecast.planning_store.store import Store
 from sopforecast.settings import Settings
+from sopforecast.workflow.admission import read_clinic
 from sopforecast.workflow.recording import digest
 
 NAMED_ITEMS = 5
@@ -33,6 +36,7 @@ class Closing:
     known_by: datetime
     history: pl.DataFrame
     items: pl.DataFrame
+    clinical: ClinicalInputs
     statements: pl.DataFrame
     run_id: str | None
 
@@ -40,7 +44,8 @@ class Closing:
     def digest(self) -> str:
         """SHA-256 of what the rows say."""
         rows = input_hash({"history": self.history, "items": self.items})
-        return digest(month_name(self.month), rows, hash_rows(self.statements))
+        asked = clinic_items(self.clinical)
+        return digest(month_name(self.month), rows, hash_rows(self.statements), *asked)
 
     @property
     def over(self) -> pl.DataFrame:
@@ -51,14 +56,16 @@ class Closing:
 
 def read_closing(store: Store, month: date, known_by: datetime) -> Closing:
     """What a close of this month may read, as it was known by a moment."""
-    history = admitted(store, "history", known_by=known_by)
+    tables = admitted_inputs(store, known_by=known_by)
+    clinical, _ = read_clinic(store, tables, cycle=add_months(month, 1), known_by=known_by)
     counting = counting_runs(store, known_by=known_by)
     runs = [run_id for cycle, run_id in counting.items() if cycle <= month]
     return Closing(
         month=month,
         known_by=known_by,
-        history=history.filter(~pl.col("partial") & (pl.col("ds") <= month)),
-        items=admitted(store, "items", known_by=known_by),
+        history=tables["history"].filter(~pl.col("partial") & (pl.col("ds") <= month)),
+        items=tables["items"],
+        clinical=clinical,
         statements=read_statements(store, runs),
         run_id=runs[-1] if runs else None,
     )
@@ -90,7 +97,8 @@ def refuse_incomplete(store: Store, read: Closing, settings: Settings, *, requir
         )
     if require == 0.0 or read.run_id is None or settings.history.missing == "zero":
         return
-    expected = read_components(store, read.run_id).filter(pl.col("kind") != "zero")["unique_id"]
+    has_history = ~pl.col("kind").is_in(["zero", "clinic"])
+    expected = read_components(store, read.run_id).filter(has_history)["unique_id"]
     known = read.history.filter(pl.col("ds") == read.month, pl.col("y").is_not_null())
     missing = expected.filter(~expected.is_in(known["unique_id"].to_list()))
     share = 1.0 - len(missing) / max(len(expected), 1)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from sopforecast.planning_store import publish as publishing
 from sopforecast.planning_store import runs
 from sopforecast.planning_store.inputs import admitted
 from sopforecast.planning_store.run_outputs import SOURCE_STAGE
+from sopforecast.planning_store.schema import CLINICAL_INPUTS
 from sopforecast.planning_store.store import Store
 from sopforecast.workflow.clock import utc_now, who
 from sopforecast.workflow.learned_tables import LEARNED_TABLES, find_close, learned_table
@@ -30,8 +32,9 @@ from sopforecast.workspace import Workspace
 
 LATEST = "latest"
 MEASURES = ("plan", "mean", *QUANTILE_COLUMNS)
-OF_A_RUN = ("forecasts", "weights", "components", "statements", "bridge")
-INPUTS = ("items", "history", "overrides", "prices")
+OF_THE_CLINIC = ("enrolment_forecasts", "tier_conversion")
+OF_A_RUN = ("forecasts", "weights", "components", "statements", "bridge", *OF_THE_CLINIC)
+INPUTS = ("items", "history", "overrides", "prices", *CLINICAL_INPUTS)
 OF_THE_STORE = ("runs", "published", *INPUTS)
 EXPORTED = (*OF_A_RUN, *LEARNED_TABLES, *OF_THE_STORE)
 
@@ -203,6 +206,7 @@ def _frame(store: Store, table: str, chosen: _Choice) -> pl.DataFrame:
         "components": lambda: runs.read_components(store, run_id).drop(cs.binary()),
         "statements": lambda: runs.read_statements(store, [run_id]),
         "bridge": lambda: runs.read_bridge(store, run_id),
+        **{name: partial(runs.read_clinical, store, name, run_id) for name in OF_THE_CLINIC},
     }
     return readers[table]()
 

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import date, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
-from sopforecast.core.hierarchy import Hierarchy
 from sopforecast.core.months import (
     add_months,
     cutoff,
@@ -21,31 +16,16 @@ from sopforecast.core.months import (
     parse_month,
 )
 from sopforecast.errors import RequestError
-from sopforecast.intake.against import with_overrides
-from sopforecast.intake.files import (
-    BOOK_SUFFIXES,
-    PARQUET_SUFFIXES,
-    TABLES,
-    TEXT_SUFFIXES,
-    ParsedTable,
-    ReadOptions,
-    Standing,
-    read_table,
-    read_workbook,
-)
 from sopforecast.planning_store.inputs import (
     LoadReport,
     TableLoad,
-    admitted_inputs,
     append_loads,
     undo_load,
 )
-from sopforecast.planning_store.store import Store
-from sopforecast.settings import SETTINGS_FILE, Settings, level_columns
+from sopforecast.settings import SETTINGS_FILE, Settings
 from sopforecast.workflow.clock import utc_now, who
-from sopforecast.workspace import WORKBOOK_FILE, Workspace, init_workspace
-
-FILE_SUFFIXES = (*TEXT_SUFFIXES, *PARQUET_SUFFIXES, *BOOK_SUFFIXES)
+from sopforecast.workflow.reading import Reader
+from sopforecast.workspace import CLINICAL_FILE, WORKBOOK_FILE, Workspace, init_workspace
 
 
 def init(
@@ -53,20 +33,26 @@ def init(
     *,
     name: str | None = None,
     levels: Sequence[str] = (),
+    variant: str = "planner",
     now: datetime | None = None,
 ) -> dict[str, Any]:
     """Make a workspace; returns workspace, settings and workbook paths.
 
+    ``workbook`` is the one to fill first: with the variant ``clinical`` that is ``clinical.xlsx``,
+    and ``planner.xlsx`` lies beside it.
+
     Raises
     ------
     RequestError
-        There is a workspace already.
+        There is a workspace already, or no such variant.
     """
-    init_workspace(folder, name=name, levels=tuple(levels), today=(now or utc_now()).date())
+    today = (now or utc_now()).date()
+    init_workspace(folder, name=name, levels=tuple(levels), today=today, variant=variant)
+    workbook = CLINICAL_FILE if variant == "clinical" else WORKBOOK_FILE
     return {
         "workspace": str(folder),
         "settings": str(folder / SETTINGS_FILE),
-        "workbook": str(folder / WORKBOOK_FILE),
+        "workbook": str(folder / workbook),
     }
 
 
@@ -120,7 +106,7 @@ def load(
             f"{month_name(last)}"
         )
     store = workspace.store()
-    reader = _Reader(workspace.settings, store, moment, complete, sum_days)
+    reader = Reader(workspace.settings, store, moment, complete, sum_days)
     parsed = [(file, table) for file, tables in reader.read(sources) for table in tables]
     reports = append_loads(
         store,
@@ -183,112 +169,6 @@ def undo(
         "published_runs": list(report.runs),
         "already_undone": report.already_undone,
     }
-
-
-def read_options(settings: Settings) -> ReadOptions:
-    """What the settings say about reading files."""
-    return ReadOptions(
-        columns={
-            table: {ours: list(theirs) if isinstance(theirs, tuple) else theirs
-                    for ours, theirs in names.items()}
-            for table, names in settings.columns.items()
-        },
-        levels=level_columns(settings.levels),
-        level_labels=settings.levels,
-        id_separator=settings.advanced.id_separator,
-        missing=settings.history.missing,
-        negative=settings.history.negative,
-        unit_slip=settings.history.unit_slip,
-        decimal=settings.advanced.decimal,
-        sources=settings.sources,
-        cutoff_day=settings.cutoff_day,
-    )  # fmt: skip
-
-
-def contradictions(
-    overrides: pl.DataFrame, hierarchy: Hierarchy, *, history: pl.DataFrame | None = None
-) -> list[tuple[tuple[str, ...], str]]:
-    """Sets of ``fixed`` overrides that cannot all hold: their ids, and a sentence each.
-
-    Parameters
-    ----------
-    overrides
-        ``Overrides`` of mode fixed, one row an id; those that live in a common cycle are compared.
-    hierarchy
-        The nodes they may name.
-    history
-        Demand so far: in what steps it comes.
-    """
-    from sopforecast.judgement import fixed, uneven
-
-    uneven_ones = uneven.uneven_sums(overrides, hierarchy, history)
-    return fixed.contradictions(overrides, hierarchy) + uneven_ones
-
-
-@dataclass(frozen=True)
-class _Reader:
-    """Files to parsed tables, with what the store already knows to compare against."""
-
-    settings: Settings
-    store: Store
-    now: datetime
-    through: Any
-    sum_days: bool
-
-    def read(self, sources: Sequence[str]) -> list[tuple[Path, list[ParsedTable]]]:
-        table, files = _table_and_files(sources)
-        options = self._known() | {
-            "options": read_options(self.settings),
-            "today": self.now.date(),
-            "through": self.through,
-            "sum_days": self.sum_days,
-        }
-        if table is None:
-            return [(file, read_workbook(file, **options)) for file in files]
-        parsed = []
-        for file in files:
-            found = read_table(file, table=table, **options)
-            parsed.append((file, [found]))
-            if table == "overrides":  # the next file is judged beside this one
-                options["standing"] = with_overrides(options["standing"], found.frame)
-        return parsed
-
-    def _known(self) -> dict[str, Any]:
-        known = admitted_inputs(self.store, known_by=datetime.max)
-        items = known["items"]
-        return {
-            "known": known["history"] if known["history"].height else None,
-            "items_known": items["unique_id"].to_list() if items.height else None,
-            "levels_known": {
-                name: items[name].drop_nulls().unique().to_list()
-                for name in level_columns(self.settings.levels)
-                if name in items.columns
-            },
-            "standing": Standing(
-                items=items if items.height else None,
-                overrides=known["overrides"],
-                prices=known["prices"],
-                contradictions=partial(contradictions, history=known["history"]),
-            ),
-        }
-
-
-def _table_and_files(sources: Sequence[str]) -> tuple[str | None, list[Path]]:
-    """``history a.csv b.csv`` names a table and files, ``book.xlsx`` a workbook."""
-    first, rest = sources[0], [Path(source) for source in sources[1:]]
-    is_file = Path(first).suffix.lower() in FILE_SUFFIXES
-    if is_file and rest:
-        raise RequestError(
-            f"which table is {first}? Allowed: TABLE FILE ..., with TABLE one of "
-            f"{', '.join(TABLES)}; or one workbook by itself"
-        )
-    if not is_file and not rest:
-        known = "no file for it" if first in TABLES else "neither a table nor a file"
-        raise RequestError(
-            f"load: found {first!r}, {known}; allowed: TABLE FILE ..., with TABLE one of "
-            f"{', '.join(TABLES)}; or one workbook by itself"
-        )
-    return (None, [Path(first)]) if is_file else (first, rest)
 
 
 def _hash(file: Path) -> str:

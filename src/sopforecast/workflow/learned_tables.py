@@ -83,7 +83,7 @@ def learned_table(
     seen = engine.close_cycle(
         read.statements, read.history, read.items,
         closed=close["closed"], known_at=close["known_at"], settings=settings,
-        method="closed_form",
+        method="closed_form", clinical=read.clinical,
     ).observations  # fmt: skip
     joined = read.over.join(
         seen.select("override_id", "ds_from", "y"), on=["override_id", "ds_from"]

@@ -14,6 +14,8 @@ from typing import Any
 import polars as pl
 
 from sopforecast.baseline.checks import Result, run_checks
+from sopforecast.clinical.clinic import Clinic
+from sopforecast.clinical.overlap import overlap_sentences, overlaps
 from sopforecast.core.months import add_months, month_name, parse_month
 from sopforecast.core.stopwatch import Stopwatch
 from sopforecast.cycle import run_cycle
@@ -22,6 +24,7 @@ from sopforecast.planning_store.store import Store
 from sopforecast.settings import Settings, with_horizon
 from sopforecast.workflow.account import Account, check_lines, load_account, save_account
 from sopforecast.workflow.admission import Admitted, admit
+from sopforecast.workflow.clinical import clinic_of
 from sopforecast.workflow.clock import reading_moment, utc_now
 from sopforecast.workflow.evidence import gather_evidence, not_closed, not_closed_sentence
 from sopforecast.workflow.levels import levels_check
@@ -35,10 +38,12 @@ from sopforecast.workflow.showing import (
     write_review,
 )
 from sopforecast.workflow.status import plain_rows
+from sopforecast.workflow.studies import studies_of
 from sopforecast.workspace import Workspace
 
 FIRST_ROWS = 5
 NOT_CLOSED = "months_closed"
+OVERLAP = "clinic_or_history"
 
 OnProgress = Callable[[str, float], None]
 
@@ -69,6 +74,7 @@ def check(
         *_checks(inputs.loaded, inputs, settings),
         *levels_check(inputs.history, inputs.items, levels=settings.levels),
         *_closing_check(workspace.store(), inputs),
+        *_overlap_check(inputs),
     ]
     failing = {"error", "warning"} if strict else {"error"}
     return {
@@ -148,6 +154,7 @@ def run(
         prices=inputs.prices,
         credibility=evidence.credibility,
         entered=evidence.entered,
+        clinical=inputs.clinical,
         on_progress=on_progress,
     )
     with clock.stage("store"):
@@ -159,6 +166,7 @@ def run(
         backtest=result.backtest,
         history=shown_history(stored, result.history_nodes),
         told=result.told,
+        studies=_studies(workspace, result.clinic, inputs, settings, moment),
     )
     save_account(account_path(workspace, stored), account)
     page = mirrored = None
@@ -199,7 +207,9 @@ def _told_again(
     account = load_account(path)
     if not account.checks:
         checks = check_lines(_checks(inputs.history, inputs, settings))
-        account = replace(account, checks=checks)
+        clinic = None if inputs.clinical.is_empty else clinic_of(inputs, settings)
+        studies = _studies(workspace, clinic, inputs, settings, inputs.known_by)
+        account = replace(account, checks=checks, studies=studies)
         save_account(path, account)
     page = mirrored = None
     if shown:
@@ -211,6 +221,19 @@ def _told_again(
         "page": _text(page),
         "mlflow_run": mirrored,
     }
+
+
+def _studies(
+    workspace: Workspace,
+    clinic: Clinic | None,
+    inputs: Admitted,
+    settings: Settings,
+    moment: datetime,
+) -> tuple[dict[str, Any], ...]:
+    """What is told of every study; nothing without one."""
+    if clinic is None:
+        return ()
+    return studies_of(workspace.store(), clinic, inputs, settings, today=moment)
 
 
 def _checks(history: pl.DataFrame, inputs: Admitted, settings: Settings) -> list[Result]:
@@ -236,6 +259,15 @@ def _closing_check(store: Store, inputs: Admitted) -> list[Result]:
         return []
     rows = pl.DataFrame({"ds": months}, schema={"ds": pl.Date})
     return [Result(NOT_CLOSED, "warning", not_closed_sentence(months), rows)]
+
+
+def _overlap_check(inputs: Admitted) -> list[Result]:
+    """Items with a history that are the clinic's too, as a check; none when nothing is loaded."""
+    if not inputs.clinical.has_demand:
+        return []
+    found = overlaps(inputs.clinical, inputs.history)
+    told = " ".join(overlap_sentences(found)) or "no item takes demand from both"
+    return [Result(OVERLAP, "warning" if found.height else "ok", told, found)]
 
 
 def _admit(

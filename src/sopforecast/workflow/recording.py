@@ -23,7 +23,7 @@ from sopforecast.settings import Settings
 from sopforecast.workflow.admission import Admitted
 from sopforecast.workflow.evidence import NO_EVIDENCE, Evidence
 
-CODE_OF_NUMBERS = ("core", "baseline", "judgement", "cycle.py")
+CODE_OF_NUMBERS = ("core", "baseline", "clinical", "judgement", "portfolio.py", "cycle.py")
 ID_DIGITS = 12
 
 
@@ -84,6 +84,7 @@ def record_run(
         "notes": "\n".join(result.notes),
         "created_at": at,
     }
+    clinic = result.clinic
     save_run(
         store,
         run=row,
@@ -94,6 +95,9 @@ def record_run(
         statements=_of_run(result.statements, run_id) if result.statements.height else None,
         bridge=_of_run(result.bridge, run_id) if result.bridge.height else None,
         loads_used=inputs.loads_used,
+        enrolment_forecasts=None if clinic is None else _of_run(clinic.enrolment_forecasts, run_id),
+        tier_conversion=None if clinic is None else _of_run(clinic.tier_conversion, run_id),
+        clinical_parameters=None if clinic is None else _of_run(clinic.parameters, run_id),
     )
 
 

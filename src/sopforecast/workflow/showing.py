@@ -23,6 +23,7 @@ from sopforecast.planning_store.inputs import admitted
 from sopforecast.planning_store.runs import (
     find_run,
     read_bridge,
+    read_clinical,
     read_components,
     read_forecasts,
     read_statements,
@@ -31,6 +32,7 @@ from sopforecast.planning_store.runs import (
 )
 from sopforecast.review import account as telling
 from sopforecast.review import wording
+from sopforecast.review.clinical import StudyPart
 from sopforecast.review.headline import headline
 from sopforecast.review.judgement import SHOWN_SENTENCES, Judgement
 from sopforecast.review.page import write_page
@@ -38,10 +40,12 @@ from sopforecast.tracking import log_cycle
 from sopforecast.workflow.account import Account
 from sopforecast.workflow.nodes import members, node_levels, node_units
 from sopforecast.workflow.status import plain_rows
+from sopforecast.workflow.studies import study_parts
 from sopforecast.workspace import Workspace
 
 SHOWN_STAGE = "consensus"
 TOLD = ("new", "carried", "changed", "expired", "in_history", "waiting")
+TOLD_OF_STUDY = ("study", "headline", "status", "lines", "confirm", "changes")
 SENTENCES = 5
 
 logger = logging.getLogger(__name__)
@@ -144,6 +148,7 @@ def summarise(run: StoredRun, account: Account) -> dict[str, Any]:
         "override_counts": {key: len(account.told.get(key, ())) for key in TOLD},
         "moved": moved(run.bridge),
         "sentences": _sentences(run.statements),
+        "studies": [{key: one[key] for key in TOLD_OF_STUDY} for one in account.studies],
     }
 
 
@@ -184,10 +189,18 @@ def write_review(workspace: Workspace, run: StoredRun, account: Account) -> Path
             units=node_units(run.items, run.members),
             components=run.components,
             judgement=_judgement(workspace, run, account),
+            studies=_studies(workspace, run, account),
         )
     except OSError as err:
         logger.warning("the run is stored, but its page could not be written: %s", err)
         return None
+
+
+def _studies(workspace: Workspace, run: StoredRun, account: Account) -> tuple[StudyPart, ...]:
+    if not account.studies:
+        return ()
+    forecasts = read_clinical(workspace.store(), "enrolment_forecasts", run.row["run_id"])
+    return study_parts(account.studies, forecasts, cycle=run.row["cycle"])
 
 
 def mirror(

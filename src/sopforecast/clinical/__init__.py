@@ -1,0 +1,1 @@
+"""Clinical demand: tiers, enrolment, protocol schedule, and the sentences a review needs."""

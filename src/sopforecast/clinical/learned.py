@@ -1,0 +1,111 @@
+"""What the months so far teach about patients: every fit of the clinic, learned or read back.
+
+Posterior draws are given out as rows, from which the same fits are made again without learning.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from sopforecast.clinical.activation import Activation, fit_activation, rebuild_activation
+from sopforecast.clinical.conversion import (
+    Conversion,
+    Method,
+    fit_conversion,
+    rebuild_conversion,
+)
+from sopforecast.clinical.dropout import Dropout, fit_dropout, rebuild_dropout
+from sopforecast.clinical.enrolment import RateFit, fit_rates, rebuild_rates
+from sopforecast.clinical.funnel import Funnel, fit_funnel, rebuild_funnel
+from sopforecast.clinical.inputs import ClinicalInputs
+from sopforecast.clinical.panel import SitePanel, site_panel
+
+
+@dataclass(frozen=True, eq=False)
+class Learned:
+    """What the months so far taught: one fit a question, over all studies of the workspace."""
+
+    panel: SitePanel
+    funnel: Funnel
+    rates: RateFit
+    activation: Activation
+    dropout: Dropout
+    conversion: Conversion
+
+    def parameters(self) -> pl.DataFrame:
+        """``ClinicalParameters`` without ``run_id``: posterior draws of every fit."""
+        parts = {
+            "funnel": self.funnel.parameters(),
+            "rates": self.rates.parameters(),
+            "activation": self.activation.parameters(),
+            "dropout": self.dropout.parameters(),
+            "conversion": self.conversion.parameters(),
+        }
+        rows = [
+            (
+                part,
+                name,
+                json.dumps(values.shape),
+                np.ascontiguousarray(values, dtype="<f8").tobytes(),
+            )
+            for part, found in parts.items()
+            for name, values in found.items()
+            if len(values)
+        ]
+        columns = {
+            "part": pl.String,
+            "parameter": pl.String,
+            "shape": pl.String,
+            "values": pl.Binary,
+        }
+        return pl.DataFrame(rows, schema=columns, orient="row")
+
+
+def learn(inputs: ClinicalInputs, *, seed: int, method: Method = "laplace") -> Learned:
+    """Fit every part to what was known by the cut-off.
+
+    Notes
+    -----
+    Rates are learned from the enrolled, at sites that report screening too: the share of the
+    screened who fail differs by site and drifts, and a rate by way of the screened takes on the
+    error of that share (on a real trial it cost a third of the score: ``experiments/funnel``).
+    Patients in screening count where they are: in the months just ahead.
+    """
+    panel = site_panel(inputs)
+    return Learned(
+        panel=panel,
+        funnel=fit_funnel(panel, seed=seed),
+        rates=fit_rates(panel, _counted_at_enrolment(panel), seed=seed),
+        activation=fit_activation(inputs, seed=seed),
+        dropout=fit_dropout(inputs, seed=seed),
+        conversion=fit_conversion(inputs, seed=seed, method=method),
+    )
+
+
+def relearn(
+    parameters: pl.DataFrame, inputs: ClinicalInputs, *, method: Method = "laplace"
+) -> Learned:
+    """What a stored run had learned, from its ``ClinicalParameters`` and inputs; fits nothing."""
+    found: dict[str, dict[str, np.ndarray]] = {}
+    for part, name, shape, values in parameters.select(
+        "part", "parameter", "shape", "values"
+    ).iter_rows():
+        flat = np.frombuffer(values, dtype="<f8").astype(np.float64)
+        found.setdefault(part, {})[name] = flat.reshape(json.loads(shape))
+    panel = site_panel(inputs)
+    return Learned(
+        panel=panel,
+        funnel=rebuild_funnel(found["funnel"], panel),
+        rates=rebuild_rates(found["rates"], panel, _counted_at_enrolment(panel)),
+        activation=rebuild_activation(found["activation"], inputs),
+        dropout=rebuild_dropout(found["dropout"], inputs),
+        conversion=rebuild_conversion(found["conversion"], inputs, method=method),
+    )
+
+
+def _counted_at_enrolment(panel: SitePanel) -> np.ndarray:
+    return np.ones(len(panel.sites))

@@ -1,0 +1,62 @@
+"""Demand of every item of a month, wherever it comes from: its history or the clinic.
+
+Two rooms forecast items of their own; under one hierarchy they are drawn, summed and judged alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from sopforecast.baseline.month import BaselineMonth
+from sopforecast.clinical.clinic import Clinic
+from sopforecast.core.hierarchy import Hierarchy
+from sopforecast.core.joining import Part, joined, lifted, part_of_draws
+from sopforecast.settings import Settings
+
+
+def joined_demand(month: BaselineMonth, clinic: Clinic | None, hierarchy: Hierarchy) -> Part:
+    """Views of all items of the hierarchy, and the draws of all aggregates."""
+    drawn = month.drawn
+    parts = [
+        Part(
+            items=month.hierarchy.items,
+            mean=drawn.mean,
+            naive=month.naive,
+            quantiles=drawn.quantiles,
+            steps=month.steps,
+            sums=lifted(drawn.sums, month.hierarchy.aggregates, hierarchy),
+        )
+    ]
+    if clinic is not None and clinic.items:
+        parts.append(
+            part_of_draws(
+                clinic.draws, clinic.items, hierarchy, naive=clinic.naive, steps=clinic.steps
+            )
+        )
+    return joined(parts, hierarchy)
+
+
+def draws_of(
+    month: BaselineMonth, clinic: Clinic | None, hierarchy: Hierarchy, *, settings: Settings
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Return what turns indexes of items (b,) of the hierarchy into their draws (S, b, H)."""
+    own = {item: k for k, item in enumerate(month.hierarchy.items)}
+    of_clinic = {} if clinic is None else {item: k for k, item in enumerate(clinic.items)}
+
+    def drawn(items: np.ndarray) -> np.ndarray:
+        names = [hierarchy.items[i] for i in items]
+        fitted = [k for k, name in enumerate(names) if name in own]
+        indexes = np.array([own[names[k]] for k in fitted], dtype=np.int64)
+        if len(fitted) == len(names):
+            return month.draw(indexes, settings=settings)
+        draws = np.empty((settings.advanced.draws, len(names), settings.horizon))
+        if fitted:
+            draws[:, fitted] = month.draw(indexes, settings=settings)
+        asked = [k for k, name in enumerate(names) if name in of_clinic]
+        if clinic is not None and asked:
+            draws[:, asked] = clinic.draws[:, [of_clinic[names[k]] for k in asked]]
+        return draws
+
+    return drawn

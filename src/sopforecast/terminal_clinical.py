@@ -1,0 +1,53 @@
+"""What is said of a trial on the terminal: the sentences first, then what stands behind them."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Result = Mapping[str, Any]
+
+WIDTH = 100
+MOST_STUDIES = 5
+
+
+def of_study(result: Result) -> str:
+    """``clinical``."""
+    lines = [f"Study {result['study']}, cycle {result['cycle']}, known by {result['known_by']}", ""]
+    lines += _sentences(result["lines"])
+    for title, key in (("What changed", "changes"), ("Supply", "confirm")):
+        if result[key]:
+            lines += ["", title, *_sentences(result[key])]
+    if result["assumptions"]:
+        lines += ["", "What the numbers assume"]
+        lines += _sentences([one["text"] for one in result["assumptions"]])
+    if result["notes"]:
+        lines += ["", "Notes", *_sentences(result["notes"])]
+    return "\n".join(lines)
+
+
+def studies_of_run(result: Result) -> list[str]:
+    """Lines of ``run``: one headline a study, and how to ask for more."""
+    told = result.get("studies", [])
+    if not told:
+        return []
+    lines = ["Studies"]
+    for one in told[:MOST_STUDIES]:
+        status = f" [{one['status']}]" if one["status"] else ""
+        lines += _sentences([f"{one['study']}{status}: {one['headline']}"])
+        lines += [f"    {line}" for line in one["confirm"][:1]]
+    if len(told) > MOST_STUDIES:
+        lines.append(f"  ... and {len(told) - MOST_STUDIES} more")
+    asked = '--if "site S1 activates by YYYY-MM"'
+    lines.append(f"  More: sopforecast clinical --study {told[0]['study']} [{asked}]")
+    return lines
+
+
+def _sentences(said: Sequence[str]) -> list[str]:
+    lines: list[str] = []
+    for sentence in said:
+        lines += textwrap.wrap(
+            sentence, WIDTH, initial_indent="  ", subsequent_indent="    ", break_long_words=False
+        )
+    return lines
