@@ -6,8 +6,12 @@ import os
 from datetime import date
 from pathlib import Path
 
+import polars as pl
 import pytest
 from hypothesis import settings as hypothesis_settings
+
+from sopforecast.clinical.inputs import ClinicalInputs, clinical_inputs
+from sopforecast.demo.trial import simulated_trial
 
 # Machines differ in speed and share their cores: a slow example is not a wrong one.
 hypothesis_settings.register_profile("steady", deadline=None)
@@ -35,6 +39,21 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         if name.startswith("SOPFORECAST_") and name != "SOPFORECAST_DATA":
             monkeypatch.delenv(name)
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+
+
+TRIAL_FIRST, TRIAL_LAST, TRIAL_CYCLE = date(2024, 12, 1), date(2026, 11, 1), date(2026, 12, 1)
+
+
+@pytest.fixture(scope="session")
+def trial_tables() -> dict[str, pl.DataFrame]:
+    """The eight tables of the demo's simulated trial NOVA-1, December 2024 to November 2026."""
+    return simulated_trial(first_month=TRIAL_FIRST, last_month=TRIAL_LAST, seed=7)
+
+
+@pytest.fixture(scope="session")
+def trial_inputs(trial_tables: dict[str, pl.DataFrame]) -> ClinicalInputs:
+    """What cycle 2026-12 reads of it."""
+    return clinical_inputs(TRIAL_CYCLE, **trial_tables)
 
 
 MINI_LAST_MONTH = date(2026, 9, 1)

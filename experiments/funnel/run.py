@@ -15,33 +15,37 @@ for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[_variable] = "1"
 
 import argparse
-from dataclasses import dataclass, replace
+import sys
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from sopforecast.clinical.activation import Openings
-from sopforecast.clinical.enrolment import fit_rates, sample_rates
-from sopforecast.clinical.events import sample_events
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+
+from ways import as_product, by_screened
+
 from sopforecast.clinical.funnel import fit_funnel
 from sopforecast.clinical.inputs import ClinicalInputs, clinical_inputs
+from sopforecast.clinical.learned import learn
 from sopforecast.clinical.panel import site_panel
-from sopforecast.clinical.simulate import site_counts, thin
+from sopforecast.clinical.simulate import thin
 from sopforecast.core.draws import series_rng
 
-HERE = Path(__file__).parent
 SEED = 20260101
 AHEAD = 3
 LEAST_MONTHS = 3
 WHOLE_MONTH = 0.95
 """Share of a month's days that must be inside the record."""
 PAUSE = date(2015, 12, 1)
-OURS, FIXED, RUN_RATE = "funnel", "fixed rate", "run rate"
+OURS, DECLARED = "sopforecast", "chained funnel"
+FIXED, RUN_RATE = "fixed rate", "run rate"
 METHODS = (
-    OURS, "funnel from eligible", "funnel from prescreened", "rates of enrolled, then funnel",
-    "rates without funnel", FIXED, RUN_RATE,
+    OURS, "sopforecast, prescreened as screened", "sopforecast, no screening", DECLARED,
+    "by way of the eligible", "by way of the prescreened", FIXED, RUN_RATE,
 )  # fmt: skip
 RECENT = 6
 
@@ -95,36 +99,11 @@ def seen_by(
     return clinical_inputs(record.months[origin], studies=studies, sites=sites, enrolment=count)
 
 
-def product(inputs: ClinicalInputs, *, paths: int, of_enrolled: bool = False) -> np.ndarray:
-    """Enrolled of the next months (paths, AHEAD) by the product's own way.
-
-    ``of_enrolled``: rates are learned from the enrolled, the funnel only says when they come.
-    """
-    panel = site_panel(inputs)
-    funnel = fit_funnel(panel, seed=SEED)
-    yields = np.ones(1) if of_enrolled else funnel.yields(panel)
-    if of_enrolled:
-        funnel = replace(funnel, fail=np.broadcast_to(funnel.fail.mean(axis=0), funnel.fail.shape))
-    fit = fit_rates(panel, yields, seed=SEED)
-    rates = sample_rates(fit, panel, paths=paths, horizon=AHEAD, seed=SEED)
-    openings = Openings(
-        month=np.full((paths, 1), -1, dtype=np.int16),
-        first_share=np.ones((paths, 1), dtype=np.float32),
-        date_ordinal=np.zeros((paths, 1), dtype=np.int32),
-    )
-    events = sample_events(inputs, panel, paths=paths, horizon=AHEAD, seed=SEED)
-    counts = site_counts(
-        panel, rates, funnel, openings, events,
-        cycle=inputs.cycle, paths=paths, horizon=AHEAD, seed=SEED,
-    )  # fmt: skip
-    enrolled: np.ndarray = (counts.from_stock + counts.from_new)[:, 0].astype(np.int64)
-    return enrolled
-
-
 def chained(record: Record, origin: int, *, paths: int) -> np.ndarray:
     """Prescreened become eligible, eligible enrol: two funnels, one after the other (paths,)."""
     first = seen_by(record, origin, screened=record.prescreened, enrolled=record.eligible)
-    eligible = product(first, paths=paths)
+    known = learn(first, seed=SEED)
+    eligible = by_screened(known, first, paths=paths, horizon=AHEAD, seed=SEED)[:, 0]
     second = site_panel(seen_by(record, origin, screened=record.eligible, enrolled=record.enrolled))
     funnel = fit_funnel(second, seed=SEED)
     rng = series_rng(SEED, "chained", str(origin))
@@ -147,19 +126,18 @@ def peers(record: Record, origin: int, *, paths: int) -> dict[str, np.ndarray]:
 
 def forecasts(record: Record, origin: int, *, paths: int) -> dict[str, np.ndarray]:
     """Sampled total of the next three months by method, each (paths,)."""
-    feeds = {
-        "funnel from eligible": record.eligible,
-        "funnel from prescreened": record.prescreened,
-        "rates without funnel": None,
-    }
-    out = {OURS: chained(record, origin, paths=paths)}
-    for name, screened in feeds.items():
+    size = {"paths": paths, "horizon": AHEAD, "seed": SEED}
+    out = {DECLARED: chained(record, origin, paths=paths)}
+    for screened, ours, other in (
+        (record.eligible, OURS, "by way of the eligible"),
+        (record.prescreened, "sopforecast, prescreened as screened", "by way of the prescreened"),
+        (None, "sopforecast, no screening", None),
+    ):
         inputs = seen_by(record, origin, screened=screened, enrolled=record.enrolled)
-        out[name] = product(inputs, paths=paths).sum(axis=1)
-    inputs = seen_by(record, origin, screened=record.eligible, enrolled=record.enrolled)
-    out["rates of enrolled, then funnel"] = product(inputs, paths=paths, of_enrolled=True).sum(
-        axis=1
-    )
+        known = learn(inputs, seed=SEED)
+        out[ours] = as_product(known, inputs, **size).sum(axis=(1, 2))
+        if other:
+            out[other] = by_screened(known, inputs, **size).sum(axis=(1, 2))
     return out | peers(record, origin, paths=paths)
 
 

@@ -22,7 +22,7 @@ from sopforecast.baseline.month import baseline_month, no_baseline
 from sopforecast.baseline.views import history_of, naive_frame, statistical_frame
 from sopforecast.clinical.clinic import Clinic, forecast_clinic
 from sopforecast.clinical.inputs import ClinicalInputs
-from sopforecast.clinical.overlap import clinic_items
+from sopforecast.clinical.overlap import demand_since
 from sopforecast.core.hierarchy import Hierarchy, build_hierarchy
 from sopforecast.core.months import add_months, cutoff
 from sopforecast.core.stopwatch import Stopwatch
@@ -165,7 +165,9 @@ def run_cycle(
     fitted = cleansed.filter(~pl.col("unique_id").is_in(of_clinic))
     if fitted.height == 0 and not of_clinic:
         raise RequestError(
-            f"no item has a known month of demand up to {last_month:%Y-%m}; load history first"
+            f"no item has demand: neither a known month of history up to {last_month:%Y-%m} nor a "
+            "schedule or account lines of the clinic; load history, or a schedule. What patients "
+            "are to come is told without items by: sopforecast clinical"
         )
     hierarchy = _hierarchy(fitted, items, settings.levels, more=of_clinic)
     month = no_baseline(horizon=settings.horizon, draws=settings.advanced.draws)
@@ -247,9 +249,11 @@ def close_cycle(
     """
     cleansed = cleanse(history, missing=settings.history.missing, last_month=closed)
     seen = cleansed["unique_id"].unique().to_list()
-    asked = clinic_items(clinical, seen) if clinical is not None else ()
-    hierarchy = _hierarchy(cleansed, items, settings.levels, more=asked)
-    observations, notes = observe(statements, scored_demand(cleansed), hierarchy, closed=closed)
+    awaited = demand_since(clinical, seen) if clinical is not None else {}
+    hierarchy = _hierarchy(cleansed, items, settings.levels, more=tuple(awaited))
+    observations, notes = observe(
+        statements, scored_demand(cleansed), hierarchy, closed=closed, awaited=awaited
+    )
     learned, warnings = fit_credibility(
         observations,
         closed=closed,

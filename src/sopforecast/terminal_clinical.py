@@ -44,6 +44,23 @@ def studies_of_run(result: Result) -> list[str]:
     return lines
 
 
+def of_demo(result: Result) -> list[str]:
+    """Lines of ``demo``: its simulated trial, what is said of it, and the law it was made from."""
+    trial = result["trial"]
+    lines = ["A trial", *_sentences(trial["said_openly"][:1])]
+    for one in result["studies"]:
+        if one["study"] != trial["study"]:
+            continue
+        lines += ["", f"What is said of {one['study']}", *_sentences(one["lines"])]
+        for title, key in (("What changed", "changes"), ("Supply", "confirm")):
+            if one[key]:
+                lines += ["", title, *_sentences(one[key])]
+    lines += ["", "The law it was made from", *_sentences(trial["said_openly"][1:])]
+    lines += ["", "What that law brings", *_sentences([trial["onward"]])]
+    asked = f'sopforecast clinical --study {trial["study"]} --if "{trial["if"]}"'
+    return [*lines, "", f"Try: {asked} -w {result['workspace']}"]
+
+
 def _sentences(said: Sequence[str]) -> list[str]:
     lines: list[str] = []
     for sentence in said:

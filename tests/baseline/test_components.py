@@ -10,10 +10,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from sopforecast.baseline.components import rebuild_draws
+from sopforecast.baseline.components import CLINIC, rebuild_draws, rows_of_clinic
 from sopforecast.core.draws import QUANTILES, mean_view, quantile_view
 from sopforecast.core.tables import Components, ResidualPaths, Weights
 from sopforecast.cycle import run_cycle
+from sopforecast.errors import RequestError
 from sopforecast.settings import Settings
 
 CYCLE = date(2026, 10, 1)
@@ -119,3 +120,78 @@ def test_a_run_without_any_common_path_is_rebuilt_too(result):
     hierarchy, draws = rebuild_draws(result.components, own, seed=SEED, draws=DRAWS)
     assert np.isfinite(draws).all()
     assert hierarchy.nodes == result.hierarchy.nodes
+
+
+def test_rows_of_the_clinic_say_where_an_item_stands(result):
+    hierarchy = result.hierarchy
+    mean = np.array([[1.5, 2.0], [0.1, 1e-300]])
+    rows = rows_of_clinic(["0001", "0007"], mean, np.array([1.0, 0.25]), hierarchy)
+    Components.validate(rows.with_columns(run_id=pl.lit("r1")), cast=True)
+    assert rows.schema == result.components.schema
+    for row, item, centre in zip(rows.iter_rows(named=True), ("0001", "0007"), mean, strict=True):
+        fitted = result.components.filter(pl.col("unique_id") == item).row(0, named=True)
+        assert json.loads(row["groups"]) == json.loads(fitted["groups"])
+        assert (row["kind"], row["model"], row["reason"]) == (CLINIC, CLINIC, None)
+        np.testing.assert_array_equal(np.frombuffer(row["centre"], dtype="<f8"), centre)
+        assert not np.frombuffer(row["spread"], dtype="<f8").any()
+        assert len(row["loadings"]) == len(fitted["loadings"])
+    assert rows["step"].to_list() == [1.0, 0.25]
+
+
+def _mixed(result, *, items, keep=()):
+    """Components in which some items of the run come from the clinic, and draws for them."""
+    hierarchy = result.hierarchy
+    rng = np.random.default_rng(4)
+    draws = rng.poisson(9.0, (DRAWS, len(items), HORIZON)).astype(float)
+    rows = rows_of_clinic(items, draws.mean(axis=0), np.ones(len(items)), hierarchy)
+    fitted = result.components.filter(pl.col("unique_id").is_in(keep))
+    return pl.concat([fitted, rows]).sample(fraction=1.0, shuffle=True, seed=2), draws
+
+
+def test_draws_of_the_clinic_stand_among_the_others(result, rebuilt):
+    """Items of the miniature company by history, three of them by the clinic instead."""
+    items = ["0001", "0004", "0007"]
+    keep = [item for item in result.hierarchy.items if item not in items]
+    components, draws = _mixed(result, items=items, keep=keep)
+    hierarchy, nodes = rebuild_draws(
+        components, result.residual_paths, seed=SEED, draws=DRAWS, clinic=(items, draws)
+    )
+    assert hierarchy.nodes == result.hierarchy.nodes
+    bottom = nodes[:, len(hierarchy.aggregates) :]
+    for k, item in enumerate(hierarchy.items):
+        if item in items:
+            np.testing.assert_array_equal(bottom[:, k], draws[:, items.index(item)])
+    for a, node in enumerate(hierarchy.aggregates):
+        members = hierarchy.descendants(node)
+        np.testing.assert_array_equal(nodes[:, a], bottom[:, members].sum(axis=1))
+    kept = [hierarchy.items.index(item) for item in keep]
+    plain = rebuilt[1][:, len(hierarchy.aggregates) :]
+    np.testing.assert_array_equal(bottom[:, kept], plain[:, kept])
+
+
+def test_a_run_of_the_clinic_alone_is_its_draws(result):
+    items = list(result.hierarchy.items)
+    components, draws = _mixed(result, items=items)
+    hierarchy, nodes = rebuild_draws(
+        components, result.residual_paths.clear(), seed=SEED, draws=DRAWS, clinic=(items, draws)
+    )
+    assert hierarchy.nodes == result.hierarchy.nodes
+    np.testing.assert_array_equal(nodes[:, len(hierarchy.aggregates) :], draws)
+    np.testing.assert_array_equal(nodes[:, : len(hierarchy.aggregates)], hierarchy.aggregate(draws))
+
+
+def test_draws_of_the_clinic_must_be_given(result):
+    components, draws = _mixed(result, items=["0001", "0004"], keep=["0000"])
+    for clinic in (None, (["0001"], draws[:, :1]), (["0004", "0001"], draws)):
+        with pytest.raises(RequestError, match="draws of 2 items come from the clinic: give them"):
+            rebuild_draws(
+                components, result.residual_paths, seed=SEED, draws=DRAWS, clinic=clinic
+            )
+
+
+def test_a_clinic_is_not_asked_where_a_run_has_none(result, rebuilt):
+    again = rebuild_draws(
+        result.components, result.residual_paths, seed=SEED, draws=DRAWS,
+        clinic=(["0001"], np.zeros((DRAWS, 1, HORIZON))),
+    )[1]  # fmt: skip
+    assert again.tobytes() == rebuilt[1].tobytes()

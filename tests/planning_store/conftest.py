@@ -239,9 +239,9 @@ def run_parts() -> Callable[..., dict[str, Any]]:
             for lead, month in enumerate(months, start=1)
         ]
         converting = {
-            "scope": "study", "owner": "*", "tier": "pipeline", "mean": 0.1 + 2**-54, "p05": 0.05,
-            "p50": 0.1, "p95": 0.3, "delay_months": 2.5, "lines": 7, "open_lines": 4,
-            "converted": 2, "lost": 1, "method": "laplace",
+            "scope": "study", "owner": "*", "tier": "pipeline", "mean": 0.1 + 2**-54,
+            "p05": 0.05, "p10": 0.06, "p50": 0.1, "p90": 0.2, "p95": 0.3, "delay_months": 2.5,
+            "lines": 7, "open_lines": 4, "converted": 2, "lost": 1, "method": "laplace",
         }  # fmt: skip
         run = {
             "run_id": run_id,

@@ -122,6 +122,7 @@ class Engine:
             backtest=pl.DataFrame(
                 {"lead": [1], "wmape": [9.0], "bias_percent": [0.0], "coverage80": [0.8]}
             ),
+            clinic=None,
         )
 
     def _statement(
@@ -155,7 +156,9 @@ class Engine:
     def close_cycle(
         self, statements: pl.DataFrame, history: pl.DataFrame, items: pl.DataFrame, *, closed: date,
         known_at: datetime, settings: Any, method: str = "closed_form", last_good: Any = None,
+        clinical: Any = None,
     ) -> SimpleNamespace:  # fmt: skip
+        assert clinical is not None
         self.closes.append({"closed": closed, "method": method, "last_good": last_good})
         actual = dict(history.group_by("ds").agg(pl.col("y").sum()).iter_rows())
         known = dict(history.drop_nulls("y").group_by("ds").len().iter_rows())

@@ -16,6 +16,7 @@ from sopforecast.clinical.cohort_events import CohortFactor, cohort_ratios
 from sopforecast.clinical.cohorts import RANGE_IN_SDS, sample_shares, share_from, study_cohorts
 from sopforecast.clinical.inputs import ClinicalInputs
 from sopforecast.clinical.panel import SitePanel
+from sopforecast.clinical.words import day_text
 from sopforecast.core.clinical_tables import ALL, ANY
 from sopforecast.core.draws import series_rng
 from sopforecast.core.months import months_between

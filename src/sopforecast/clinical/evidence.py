@@ -121,6 +121,13 @@ def count_evidence(inputs: ClinicalInputs, study: str) -> Evidence:
     )
 
 
+def silent_sites(inputs: ClinicalInputs, study: str) -> tuple[str, ...]:
+    """Sites that told of every one of the last months and had no patient in them, sorted."""
+    rows = inputs.enrolment.filter(pl.col("study") == study)
+    seen = rows.filter(pl.any_horizontal(pl.col("enrolled", "screened").is_not_null()))
+    return tuple(sorted(_silent(seen, inputs.cycle)["site"].to_list()))
+
+
 def _silent(seen: pl.DataFrame, cycle: date) -> pl.DataFrame:
     """Sites that reported every one of the last months, and no patient in them."""
     lately = seen.filter(pl.col("ds") >= add_months(cycle, -SILENT_MONTHS))

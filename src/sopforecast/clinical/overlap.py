@@ -8,6 +8,7 @@ account lines that has a history keeps it, and the lines are not added.
 from __future__ import annotations
 
 from collections.abc import Collection
+from datetime import date
 
 import polars as pl
 
@@ -44,6 +45,21 @@ def clinic_items(inputs: ClinicalInputs, history_items: Collection[str] = ()) ->
     """
     of_schedule, of_lines = _schedule_items(inputs), _line_items(inputs)
     return tuple(sorted(of_schedule | (of_lines - set(history_items))))
+
+
+def demand_since(inputs: ClinicalInputs, history_items: Collection[str] = ()) -> dict[str, date]:
+    """The month from which each item of the clinic has demand: the first one that is reported.
+
+    Of items that nobody has asked for yet it is the cycle.
+    """
+    asked = inputs.schedule.join(
+        inputs.enrolment.group_by("study").agg(pl.col("ds").min()), on="study", how="left"
+    )
+    known = asked.group_by("unique_id").agg(pl.col("ds").min())
+    lines = inputs.tier_lines.filter(pl.col("unique_id").is_not_null())
+    since = dict(lines.group_by("unique_id").agg(pl.col("converted_ds").min()).iter_rows())
+    since |= {item: ds for item, ds in known.iter_rows() if ds is not None}
+    return {item: since.get(item) or inputs.cycle for item in clinic_items(inputs, history_items)}
 
 
 def overlaps(inputs: ClinicalInputs, history: pl.DataFrame) -> pl.DataFrame:

@@ -15,9 +15,10 @@ from sopforecast.clinical.assumptions import Assumption, assumptions
 from sopforecast.clinical.branches import Branch, branch, default_branches, parse_condition
 from sopforecast.clinical.clinic import Clinic
 from sopforecast.clinical.confirm import confirm_dates, confirm_sentences
-from sopforecast.clinical.evidence import SILENT_MONTHS, Evidence, Learned, count_evidence
+from sopforecast.clinical.evidence import Evidence, Learned, count_evidence, silent_sites
 from sopforecast.clinical.forecasts import spread
 from sopforecast.clinical.inputs import ClinicalInputs
+from sopforecast.clinical.panel import SitePanel
 from sopforecast.clinical.sentences import StudySentences, default_by, study_sentences
 from sopforecast.clinical.targets import PlanStatus, plan_status
 from sopforecast.core.clinical_tables import ANY
@@ -192,10 +193,11 @@ def _sites(clinic: Clinic, inputs: ClinicalInputs, study: str) -> pl.DataFrame:
     trial, panel = clinic.future.trials[study], clinic.learned.panel
     row_of = {name: k for k, name in enumerate(panel.sites)}
     ahead = trial.enrolled[..., :MONTHS_SHOWN].sum(axis=(2, 3), dtype=np.int64)
+    silent = silent_sites(inputs, study)
     rows = []
     for k, site in enumerate(trial.sites):
         g = row_of[study, site]
-        state = _state(panel.opened[g], panel.closed[g], panel.enrolled[g])
+        state = _state(panel, g, is_silent=site in silent)
         shown = None if state == "closed" else spread(ahead[:, k])
         rows.append(
             {
@@ -210,11 +212,9 @@ def _sites(clinic: Clinic, inputs: ClinicalInputs, study: str) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=SITE_COLUMNS)
 
 
-def _state(opened: int, closed: int, enrolled: np.ndarray) -> str:
-    if closed < len(enrolled):
+def _state(panel: SitePanel, g: int, *, is_silent: bool) -> str:
+    if panel.closed[g] < len(panel.months):
         return "closed"
-    if opened < 0:
+    if panel.opened[g] < 0:
         return "planned"
-    known = enrolled[opened:][~np.isnan(enrolled[opened:])]
-    is_silent = known.size >= SILENT_MONTHS and not known[-SILENT_MONTHS:].any()
     return "silent" if is_silent else "open"

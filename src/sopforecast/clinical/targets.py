@@ -151,7 +151,7 @@ def plan_status(
     none, the sum of its coarsest rows. A plan says nothing about the months before its first one:
     patients enrolled in them are added to it. After its last month it stays where it is.
     """
-    plan = _whole_study(trial, inputs, version=version)
+    plan = whole_study_plan(inputs, trial.study, version=version)
     if plan is None:
         return None
     name, rows = plan
@@ -212,18 +212,21 @@ def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _whole_study(
-    trial: TrialPaths, inputs: ClinicalInputs, *, version: str | None
+def whole_study_plan(
+    inputs: ClinicalInputs, study: str, *, version: str | None = None
 ) -> tuple[str, pl.DataFrame] | None:
-    """The version and its rows of the coarsest kind."""
-    rows = inputs.enrolment_plan.filter(pl.col("study") == trial.study)
+    """The plan of a whole study: its version (the newest by name) and its coarsest rows.
+
+    None where nothing is planned.
+    """
+    rows = inputs.enrolment_plan.filter(pl.col("study") == study)
     versions = sorted(set(rows["version"]))
     if not versions:
         return None
     name = versions[-1] if version is None else version
     if name not in versions:
         raise RequestError(
-            f"plan version: found {name!r}; allowed: of study {trial.study} "
+            f"plan version: found {name!r}; allowed: of study {study} "
             f"{', '.join(map(repr, versions))}; choose one of them"
         )
     rows = rows.filter(pl.col("version") == name)

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from sopforecast import workflow
-from sopforecast.core.months import last_complete_month, month_name, parse_month
+from sopforecast.clinical.sentences import MONTHS_AHEAD
+from sopforecast.core.months import add_months, last_complete_month, month_name, parse_month
 from sopforecast.demo.overrides import (
+    SEED,
     demand_that_came,
     outlooks,
     said_in_all,
@@ -27,6 +29,11 @@ from sopforecast.demo.portfolio import (
     demo_items,
     write_demo_files,
 )
+from sopforecast.demo.trial import SAID_OPENLY as SAID_OF_THE_TRIAL
+from sopforecast.demo.trial_files import first_month_of, kits_as_items, write_trial_files
+from sopforecast.demo.trial_future import law_onward
+from sopforecast.demo.trial_law import STUDY
+from sopforecast.demo.trial_patients import BRANCH_SITES
 from sopforecast.demo.truth import beside_what_came, true_lines
 from sopforecast.errors import RequestError
 from sopforecast.settings import SETTINGS_FILE
@@ -52,6 +59,7 @@ SAID_OPENLY = (
     "The contributors are simulated, they are not in the source: what they said in past cycles was "
     "made from what really came; in the open cycle the same month a year ago stands in for it, and "
     "a few statements are written by hand.",
+    f"Clinical supply is for a simulated trial, {STUDY}: no patient, site or date of it is real.",
 )
 
 OnProgress = Callable[[str, float], None]
@@ -85,8 +93,9 @@ def run_demo(
     dict
         As ``workflow.run``, with ``said_openly``, ``published``, ``workspace``, ``replayed``
         and ``closed`` (as ``workflow.replay`` and ``workflow.close``), ``people`` (source, owner,
-        habit) and ``contributors``: source, owner, direction, true_weight, true_shift, and of what
-        was learned weight, its 80% range low to high, shift, n and prior_only (None where nothing
+        habit), ``trial`` (study, said_openly, onward: what its law brings, if: a branch to ask for)
+        and ``contributors``: source, owner, direction, true_weight, true_shift, and of what was
+        learned weight, its 80% range low to high, shift, n and prior_only (None where nothing
         closed).
 
     Raises
@@ -98,12 +107,16 @@ def run_demo(
     workspace = _demo_workspace(folder, today=moment.date())
     last_month = _last_month(workspace, today=moment.date())
     portfolio = demo_items() if items is None else list(items)
-    hierarchy, demand = demand_of_nodes(portfolio)
+    kits = kits_as_items(last_month=last_month, months=max(len(item.y) for item in portfolio))
+    hierarchy, demand = demand_of_nodes([*portfolio, *kits])
     seen = outlooks(hierarchy, demand, last_month=last_month, cycles=cycles)
-    files = write_demo_files(folder / "input", portfolio, last_month=last_month)
-    files["overrides"] = write_overrides(folder / "input", said_in_all(seen))
+    files = [
+        *write_demo_files(folder / "input", portfolio, last_month=last_month).items(),
+        *write_trial_files(folder / "input" / "trial", last_month=last_month),
+        ("overrides", write_overrides(folder / "input", said_in_all(seen))),
+    ]
     first, last = month_name(seen[0].cycle), month_name(last_month)
-    for table, file in files.items():
+    for table, file in files:
         workflow.load(workspace, [table, str(file)], through=last, now=moment)
     replayed = workflow.replay(workspace, first, last, on_progress=on_progress, now=moment)
     closed = workflow.close(workspace, cycle=last, method=METHOD, now=moment)
@@ -131,6 +144,7 @@ def run_demo(
         "closed": closed,
         "people": [{name: getattr(one, name) for name in _NAMED} for one in PEOPLE],
         "contributors": _beside_what_was_learned(truth, closed["learned"]),
+        "trial": _trial(workspace, last_month=last_month),
     }
 
 
@@ -148,6 +162,22 @@ def _last_month(workspace: Workspace, *, today: date) -> date:
     """Where history ends: where an earlier demo let it end, or with the last calendar month."""
     loaded = workflow.status(workspace)["history"]["last_complete"]
     return parse_month(loaded) if loaded else last_complete_month(today)
+
+
+def _trial(workspace: Workspace, *, last_month: date) -> dict[str, Any]:
+    """What the trial was made from, what that brings, and a question to ask of it."""
+    ahead = min(MONTHS_AHEAD, workspace.settings.horizon - 1)
+    onward = law_onward(
+        first_month=first_month_of(last_month), last_month=last_month, seed=SEED,
+        by=add_months(last_month, 1 + ahead),
+    )  # fmt: skip
+    sites = " and ".join(BRANCH_SITES)
+    return {
+        "study": STUDY,
+        "said_openly": list(SAID_OF_THE_TRIAL),
+        "onward": onward.text,
+        "if": f"sites {sites} activate by {month_name(add_months(onward.sites_by, 1))}",
+    }
 
 
 def _beside_what_was_learned(truth: Sequence[Row], learned: Sequence[Row]) -> list[Row]:

@@ -21,7 +21,15 @@ from sopforecast.core.clinical_tables import (
 )
 from sopforecast.core.months import add_months, month_name, months_between
 from sopforecast.core.tables import Items
-from sopforecast.demo.trial_law import COHORTS, LAW, STUDY, law_in_words
+from sopforecast.demo.trial_law import (
+    AMENDED,
+    AMENDED_AFTER,
+    AMENDED_CHANCE,
+    COHORTS,
+    LAW,
+    STUDY,
+    law_in_words,
+)
 from sopforecast.demo.trial_patients import (
     COHORT_TARGETS,
     cohort_b_month,
@@ -34,8 +42,10 @@ from sopforecast.errors import RequestError
 
 KIT, SCREENING, SEEDING = "NOVA-KIT", "NOVA-SCREEN", "NOVA-SEED"
 LEVELS_OF_ITEMS: Mapping[str, str] = {"family": "Clinical supply", "region": "Europe"}
+KITS_A_MONTH: Mapping[str, int] = {"A": 1, "B": 2}
+SEEDS_A_SITE = 6
 SHORTEST_MONTHS, LONGEST_MONTHS = 12, 60
-PLANNED_FOR = (3, 9)
+PLANNED_FOR = (4, 16)
 PLAN_SHAPE = 1.3
 
 SAID_OPENLY = (
@@ -93,8 +103,9 @@ def trial_items(levels: Mapping[str, str] = LEVELS_OF_ITEMS) -> pl.DataFrame:
         (SEEDING, f"Seeding kit of a new site, {STUDY} (simulated trial)", "kits", 60.0, 10.0),
     )
     names = ("unique_id", "description", "unit", "lead_time_days", "lead_time_sd_days")
+    more = {"status": "active", "plan_unit": "units", "plan_factor": 1.0}
     frame = pl.DataFrame(
-        [dict(zip(names, row, strict=True)) | {"status": "active"} for row in rows],
+        [dict(zip(names, row, strict=True)) | more for row in rows],
         schema={name: column.dtype for name, column in Items.columns().items()},
     )
     return frame.with_columns(pl.lit(value).alias(name) for name, value in levels.items())
@@ -127,7 +138,7 @@ def _cohorts(first_month: date, count: int) -> pl.DataFrame:
 
 
 def _plan(first_month: date, count: int) -> pl.DataFrame:
-    """The first plan and a later one that ends six months later; versions sort by their month."""
+    """The first plan and a later one that ends a year later; versions sort by their month."""
     rows = []
     for written, beyond in zip((0, int(0.6 * count)), PLANNED_FOR, strict=True):
         length = count + beyond
@@ -146,19 +157,19 @@ def _plan(first_month: date, count: int) -> pl.DataFrame:
 def _schedule() -> pl.DataFrame:
     """Two protocol versions; version 2 hands out the first two months' drug kits at once."""
     uses: list[tuple[object, ...]] = [
-        ("v1", cohort, "enrolled", month, KIT, kits, 10.0)
-        for cohort, kits in zip(COHORTS, (1.0, 2.0), strict=True)
+        ("v1", cohort, "enrolled", month, KIT, float(kits), 10.0)
+        for cohort, kits in KITS_A_MONTH.items()
         for month in range(LAW.treatment_months)
     ]
     uses += [
         ("v2", cohort, "enrolled", month, KIT, kits * (2.0 if month == 0 else 1.0), 10.0)
-        for cohort, kits in zip(COHORTS, (1.0, 2.0), strict=True)
+        for cohort, kits in KITS_A_MONTH.items()
         for month in range(LAW.treatment_months)
         if month != 1
     ]
     for version in ("v1", "v2"):
         uses.append((version, ANY, "screened", 0, SCREENING, 1.0, 5.0))
-        uses.append((version, ANY, "site_activated", 0, SEEDING, 6.0, None))
+        uses.append((version, ANY, "site_activated", 0, SEEDING, float(SEEDS_A_SITE), None))
     names = ("protocol_version", "cohort", "per", "month_offset", "unique_id", "quantity",
              "overage_percent")  # fmt: skip
     rows = [{"study": STUDY, "country": ANY} | dict(zip(names, use, strict=True)) for use in uses]
@@ -168,8 +179,9 @@ def _schedule() -> pl.DataFrame:
 
 def _events(last_month: date) -> pl.DataFrame:
     rows = [
-        {"event_id": "AMD-2", "study": STUDY, "date": add_months(last_month, 3), "low": 1.1,
-         "kind": "amendment", "acts_on": "screening", "high": 1.5, "probability": 0.6,
+        {"event_id": "AMD-2", "study": STUDY, "date": add_months(last_month, AMENDED_AFTER),
+         "kind": "amendment", "acts_on": "screening", "low": AMENDED[0], "high": AMENDED[1],
+         "probability": AMENDED_CHANCE,
          "note": "Simulated: entry criteria widened, approval pending"},
         {"event_id": "AMD-3", "study": STUDY, "date": add_months(last_month, 5),
          "kind": "amendment", "acts_on": "schedule", "probability": 1.0,

@@ -21,13 +21,18 @@ OPEN, SILENT, CLOSED, PLANNED = "open", "silent", "closed", "planned"
 
 @dataclass(frozen=True)
 class TrialSite:
-    """One made-up site. ``place`` is its planned opening as a share of the months simulated."""
+    """One made-up site.
+
+    ``place`` is its planned opening as a share of the months simulated, ``size`` its rate as a
+    multiple of what is usual.
+    """
 
     site: str
     country: str
     state: str
     place: float
     reports_screening: bool = True
+    size: float = 1.0
 
 
 SITES = (
@@ -37,9 +42,9 @@ SITES = (
     TrialSite("S4", "United States", OPEN, 0.16, reports_screening=False),
     TrialSite("S5", "Germany", SILENT, 0.06),
     TrialSite("S6", "Spain", OPEN, 0.20),
-    TrialSite("S7", "United States", PLANNED, 1.0),
+    TrialSite("S7", "United States", PLANNED, 1.0, size=2.0),
     TrialSite("S8", "Germany", OPEN, 0.30),
-    TrialSite("S9", "Spain", PLANNED, 1.0),
+    TrialSite("S9", "Spain", PLANNED, 1.0, size=2.0),
     TrialSite("S10", "United States", OPEN, 0.42),
     TrialSite("S11", "Spain", OPEN, 0.50, reports_screening=False),
     TrialSite("S12", "United States", OPEN, 0.58),
@@ -57,7 +62,7 @@ class TrialLaw:
     target : int
         Patients at which enrolment stops.
     rate_mean, rate_shape : float
-        Patients a month enrolled by a site that just opened, Gamma over sites.
+        Patients a month enrolled by a site of usual size that just opened, Gamma over sites.
     decay_months : float
         A site's rate falls by exp(-age / decay_months), age in months since it opened.
     shock_sd : float
@@ -101,9 +106,12 @@ class TrialLaw:
 
 
 SLIP_FLOOR_DAYS = -10
+# The amendment that widens the entry criteria: months after the last one, the 80% range of what it
+# multiplies screening with, and how likely it is.
+AMENDED_AFTER, AMENDED, AMENDED_CHANCE = 3, (1.1, 1.5), 0.6
 
 LAW = TrialLaw(
-    target=140,
+    target=200,
     rate_mean=0.9,
     rate_shape=3.0,
     decay_months=30.0,
@@ -114,8 +122,8 @@ LAW = TrialLaw(
     cohort_b_share=0.45,
     dropout=0.02,
     treatment_months=6,
-    slip_mean_days=45.0,
-    slip_sd_days=25.0,
+    slip_mean_days=30.0,
+    slip_sd_days=20.0,
     moves_up={"committed": 0.5, "highly_probable": 0.3, "pipeline": 0.2},
     leaves={"committed": 0.04, "highly_probable": 0.1, "pipeline": 0.15},
     silent_from=0.5,
@@ -148,7 +156,7 @@ def true_sites(*, seed: int) -> pl.DataFrame:
     rows = []
     for one in SITES:
         rng = series_rng(seed, "demo", "trial", "site", one.site)
-        rate = LAW.rate_mean * rng.gamma(LAW.rate_shape) / LAW.rate_shape
+        rate = one.size * LAW.rate_mean * rng.gamma(LAW.rate_shape) / LAW.rate_shape
         rows.append((one.site, one.country, one.state, rate, rng.beta(a, LAW.fail_weight - a)))
     return pl.DataFrame(
         rows, schema=["site", "country", "state", "rate", "fail_share"], orient="row"
@@ -166,11 +174,13 @@ def law_in_words() -> tuple[str, ...]:
     tiers = ", ".join(
         f"{tier.replace('_', ' ')} {chance:.0%}" for tier, chance in true_conversion().iter_rows()
     )
+    large = " and ".join(one.site for one in SITES if one.size == 2.0)
     return (
         f"Simulated: no patient, site or date of {STUDY} is real.",
         f"A site that just opened enrols {LAW.rate_mean:g} patients a month on average (Gamma, "
-        f"shape {LAW.rate_shape:g}); {1 - np.exp(-12 / LAW.decay_months):.0%} of its rate is lost "
-        "after a year, and all sites share good and bad months "
+        f"shape {LAW.rate_shape:g}; {large} twice that); "
+        f"{1 - np.exp(-12 / LAW.decay_months):.0%} of its rate is lost after a year, and all sites "
+        "share good and bad months "
         f"(sd {LAW.shock_sd:.0%}).",
         f"{LAW.fail_share:.0%} of the screened fail; screening takes 0 to {len(LAW.delay) - 1} "
         "months.",

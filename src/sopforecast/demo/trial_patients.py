@@ -30,14 +30,15 @@ from sopforecast.demo.trial_law import (
     true_sites,
 )
 
-COHORT_TARGETS = {"A": 80, "B": 60}
+COHORT_TARGETS = {"A": 110, "B": 90}
 _STATUS = {OPEN: "active", SILENT: "active", CLOSED: "closed", PLANNED: "planned"}
+BRANCH_SITES = ("S7", "S9")
 # Of sites not open yet: months after the last one and day of the planned opening, 80% range of the
 # slip in days, probability of opening at all.
 _TO_COME = {
-    "S7": (1, 15, 20.0, 80.0, 0.85),
-    "S9": (2, 10, 15.0, 70.0, 0.8),
-    "S13": (6, 1, None, None, 0.7),
+    "S7": (2, 1, 5.0, 55.0, 0.9),
+    "S9": (3, 1, 5.0, 55.0, 0.85),
+    "S13": (8, 1, None, None, 0.7),
 }
 
 
@@ -63,14 +64,15 @@ def site_rows(*, first_month: date, last_month: date, seed: int) -> pl.DataFrame
     rows = []
     for one in SITES:
         row = {"study": STUDY, "site": one.site, "country": one.country,
-               "status": _STATUS[one.state], "planned_rate": LAW.rate_mean,
+               "status": _STATUS[one.state],
+               "planned_rate": one.size * LAW.rate_mean,
                "owner": f"Site team {one.country}"}  # fmt: skip
         if one.state == PLANNED:
             ahead, day, low, high, probability = _TO_COME[one.site]
             rows.append(row | {
                 "planned_activation_date": add_months(last_month, ahead).replace(day=day),
                 "slip_days_low": low, "slip_days_high": high,
-                "activation_probability": probability, "capacity": 3.0,
+                "activation_probability": probability, "capacity": 5.0,
             })  # fmt: skip
             continue
         rng = series_rng(seed, "demo", "trial", "slip", one.site)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 
 import numpy as np
 import polars as pl
@@ -21,7 +21,6 @@ from sopforecast.demo.trial_patients import Patient
 
 LINES = 26
 LISTED_MONTHS = 12
-KNOWN_DAY = 5
 OWNERS = ("R. Osei", "M. Lindqvist", "K. Tanaka")
 _ABOVE = {"pipeline": "highly_probable", "highly_probable": "committed"}
 _RANGES = {"committed": (0.8, 0.97), "highly_probable": (0.5, 0.8), "pipeline": (0.2, 0.5)}
@@ -47,7 +46,7 @@ def tier_rows(
 ) -> pl.DataFrame:
     """``TierLines`` columns and known_at (UTC): a row a line and month in which it was listed.
 
-    What was so at the end of a month is known on the 5th of the next.
+    What was so at the end of a month is known on the first day of the next.
     """
     waiting = {month: [p for p in patients if not p.failed and p.decided == month]
                for month in range(count)}  # fmt: skip
@@ -136,4 +135,4 @@ def _versions(
 
 
 def _known(month: date) -> datetime:
-    return datetime(month.year, month.month, 1) + timedelta(days=KNOWN_DAY - 1)
+    return datetime(month.year, month.month, 1)

@@ -6,6 +6,7 @@ entered, against the baseline of the run of that cycle.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date
 
 import numpy as np
@@ -17,7 +18,12 @@ from sopforecast.core.months import months_between
 
 
 def observe(
-    statements: pl.DataFrame, actuals: pl.DataFrame, hierarchy: Hierarchy, *, closed: date
+    statements: pl.DataFrame,
+    actuals: pl.DataFrame,
+    hierarchy: Hierarchy,
+    *,
+    closed: date,
+    awaited: Mapping[str, date] | None = None,
 ) -> tuple[pl.DataFrame, tuple[str, ...]]:
     """Join statements to what came.
 
@@ -32,6 +38,9 @@ def observe(
         Which items make up a node today.
     closed : date
         Newest month that is over.
+    awaited : mapping of str to date, optional
+        Items that have demand from a month on, whether or not any is recorded: their unknown
+        months are unknown, and not zero.
 
     Returns
     -------
@@ -48,7 +57,7 @@ def observe(
     known = set(hierarchy.nodes)
     gone = sorted(set(rows["node"].to_list()) - known)
     rows = rows.filter(pl.col("node").is_in(list(known)))
-    y = _sums(rows, actuals, hierarchy)
+    y = _sums(rows, actuals, hierarchy, awaited or {})
     seen = np.isfinite(y)
     notes = [f"no longer in the hierarchy, not scored: {', '.join(gone)}"] if gone else []
     if not seen.all():
@@ -66,7 +75,12 @@ def observe(
     return found.filter(pl.Series(seen)).select(Observations.column_names()), tuple(notes)
 
 
-def _sums(rows: pl.DataFrame, actuals: pl.DataFrame, hierarchy: Hierarchy) -> np.ndarray:
+def _sums(
+    rows: pl.DataFrame,
+    actuals: pl.DataFrame,
+    hierarchy: Hierarchy,
+    awaited: Mapping[str, date],
+) -> np.ndarray:
     """What came (K,) over the node and months of each row; NaN while any of it is unknown."""
     if rows.height == 0:
         return np.empty(0)
@@ -79,11 +93,10 @@ def _sums(rows: pl.DataFrame, actuals: pl.DataFrame, hierarchy: Hierarchy) -> np
             table[place[item], months_between(first, ds)] = y
     begun = actuals.group_by("unique_id").agg(pl.col("ds").min())
     starts = dict(begun.iter_rows())
-    for (
-        item,
-        i,
-    ) in place.items():  # before its first month an item has no demand, not an unknown one
-        start = starts.get(item)
+    for item, i in place.items():
+        # Before its first month an item has no demand, not an unknown one.
+        begins = [month for month in (starts.get(item), awaited.get(item)) if month is not None]
+        start = min(begins, default=None)
         if start is None or start > first:
             table[i, : months_between(first, start) if start else None] = 0.0
     members = {node: hierarchy.descendants(node) for node in rows["node"].unique()}

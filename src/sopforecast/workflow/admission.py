@@ -183,6 +183,8 @@ def _changed(
         if name == "history":
             fitted = ~pl.col("partial") & (pl.col("ds") < cycle)
             before, after = before.filter(fitted), after.filter(fitted)
+        if name == "enrolment":
+            before, after = before.filter(pl.col("ds") < cycle), after.filter(pl.col("ds") < cycle)
         if name == "overrides":
             before, after = _of_the_base(before, cycle), _of_the_base(after, cycle)
         told = [*keys, "known_at", "load_id"]

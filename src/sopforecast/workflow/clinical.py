@@ -88,7 +88,9 @@ def clinical(
     )
     name = _study(inputs, study)
     clinic = clinic_of(inputs, settings)
-    report = report_of(clinic, inputs, name, settings, by=by, condition=condition, today=moment)
+    report = report_of(
+        clinic, inputs, name, settings, by=by, condition=condition, today=asked_on(inputs, moment)
+    )
     bridge = changes_of(workspace.store(), clinic, inputs, name, settings, by=report.by)
     return {
         "study": name,
@@ -104,6 +106,11 @@ def clinical(
         "sites": report.sites.to_dicts(),
         "notes": list(clinic.notes),
     }
+
+
+def asked_on(inputs: Admitted, now: datetime) -> datetime:
+    """The day a question is asked: now, or for a cycle that is past its cut-off."""
+    return now if now.date() < add_months(inputs.cycle, 1) else inputs.known_by
 
 
 def clinic_of(inputs: Admitted, settings: Settings) -> Clinic:

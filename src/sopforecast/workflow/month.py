@@ -24,7 +24,7 @@ from sopforecast.planning_store.store import Store
 from sopforecast.settings import Settings, with_horizon
 from sopforecast.workflow.account import Account, check_lines, load_account, save_account
 from sopforecast.workflow.admission import Admitted, admit
-from sopforecast.workflow.clinical import clinic_of
+from sopforecast.workflow.clinical import asked_on, clinic_of
 from sopforecast.workflow.clock import reading_moment, utc_now
 from sopforecast.workflow.evidence import gather_evidence, not_closed, not_closed_sentence
 from sopforecast.workflow.levels import levels_check
@@ -142,7 +142,7 @@ def run(
     remarks = inputs.left_out(moment) + _unclosed(workspace.store(), inputs)
     stood = reuse_run(workspace.store(), run_id, at=moment, loads_used=inputs.loads_used)
     if stood:
-        told = _told_again(workspace, run_id, inputs, settings, shown=shown)
+        told = _told_again(workspace, run_id, inputs, settings, shown=shown, now=moment)
         return told | {"notes": told["notes"] + remarks}
     clock = Stopwatch(on_progress)
     result = run_cycle(
@@ -166,7 +166,7 @@ def run(
         backtest=result.backtest,
         history=shown_history(stored, result.history_nodes),
         told=result.told,
-        studies=_studies(workspace, result.clinic, inputs, settings, moment),
+        studies=_studies(workspace, result.clinic, inputs, settings, moment) if shown else (),
     )
     save_account(account_path(workspace, stored), account)
     page = mirrored = None
@@ -199,17 +199,26 @@ def show_again(workspace: Workspace, run_id: str) -> dict[str, Any]:
 
 
 def _told_again(
-    workspace: Workspace, run_id: str, inputs: Admitted, settings: Settings, *, shown: bool
+    workspace: Workspace,
+    run_id: str,
+    inputs: Admitted,
+    settings: Settings,
+    *,
+    shown: bool,
+    now: datetime,
 ) -> dict[str, Any]:
     """A run that stands: what an interruption kept from being written is made up for."""
     stored = read_run(workspace, run_id)
     path = account_path(workspace, stored)
     account = load_account(path)
+    lacks_studies = shown and not account.studies and inputs.clinical.studies.height > 0
     if not account.checks:
         checks = check_lines(_checks(inputs.history, inputs, settings))
-        clinic = None if inputs.clinical.is_empty else clinic_of(inputs, settings)
-        studies = _studies(workspace, clinic, inputs, settings, inputs.known_by)
-        account = replace(account, checks=checks, studies=studies)
+        account = replace(account, checks=checks)
+        save_account(path, account)
+    if lacks_studies:
+        studies = _studies(workspace, clinic_of(inputs, settings), inputs, settings, now)
+        account = replace(account, studies=studies)
         save_account(path, account)
     page = mirrored = None
     if shown:
@@ -233,7 +242,8 @@ def _studies(
     """What is told of every study; nothing without one."""
     if clinic is None:
         return ()
-    return studies_of(workspace.store(), clinic, inputs, settings, today=moment)
+    today = asked_on(inputs, moment)
+    return studies_of(workspace.store(), clinic, inputs, settings, today=today)
 
 
 def _checks(history: pl.DataFrame, inputs: Admitted, settings: Settings) -> list[Result]:

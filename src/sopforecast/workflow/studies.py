@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from sopforecast.core.clinical_tables import ANY
 from sopforecast.core.months import month_range, months_between
 from sopforecast.planning_store.store import Store
 from sopforecast.review.clinical import StudyPart
@@ -135,19 +134,14 @@ def _actual(inputs: Admitted, study: str) -> pl.DataFrame:
 
 
 def _plan(inputs: Admitted, study: str) -> pl.DataFrame:
-    """The newest plan of the whole study, cumulative; its coarsest rows count."""
-    plan = inputs.clinical.enrolment_plan.filter(pl.col("study") == study)
-    newest = plan.filter(pl.col("version") == pl.col("version").max())
-    for whole in ((ANY, ANY), (ANY, None), (None, ANY), (None, None)):
-        site, cohort = whole
-        rows = newest.filter(
-            pl.col("site") == ANY if site else pl.col("site") != ANY,
-            pl.col("cohort") == ANY if cohort else pl.col("cohort") != ANY,
-        )
-        if rows.height:
-            months = rows.group_by("ds").agg(pl.col("enrolled").sum()).sort("ds")
-            return months.select("ds", cumulative=pl.col("enrolled").cum_sum())
-    return pl.DataFrame(schema=CUMULATIVE)
+    """The newest plan of the whole study, cumulative."""
+    from sopforecast.clinical.targets import whole_study_plan
+
+    plan = whole_study_plan(inputs.clinical, study)
+    if plan is None:
+        return pl.DataFrame(schema=CUMULATIVE)
+    months = plan[1].group_by("ds").agg(pl.col("enrolled").sum()).sort("ds")
+    return months.select("ds", cumulative=pl.col("enrolled").cum_sum())
 
 
 def _rows(frame: pl.DataFrame) -> list[list[Any]]:
