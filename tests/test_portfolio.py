@@ -82,9 +82,7 @@ def test_every_aggregate_is_the_sum_of_its_items(month, clinic, hierarchy, every
         np.testing.assert_array_equal(whole.naive[k], part.naive[at])
 
 
-@pytest.mark.parametrize(
-    "asked", [(0,), (5,), (1, 3), (0, 2), (3, 0, 1, 5), (5, 4, 3, 2, 1, 0)]
-)
+@pytest.mark.parametrize("asked", [(0,), (5,), (1, 3), (0, 2), (3, 0, 1, 5), (5, 4, 3, 2, 1, 0)])
 def test_items_are_drawn_in_the_order_asked(month, clinic, hierarchy, every, asked):
     draw = draws_of(month, clinic, hierarchy, settings=SETTINGS)
     items = np.array(asked, dtype=np.int64)

@@ -7,6 +7,7 @@ from datetime import date
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from sopforecast.errors import RequestError
 from sopforecast.settings import (
@@ -33,6 +34,28 @@ def test_fifteen_visible_lines_and_every_advanced_key_is_shown() -> None:
     assert len(visible.strip().splitlines()) == 15
     shown = {line[2:].split(" ")[0] for line in advanced.splitlines() if line.startswith("# ")}
     assert shown >= set(type(Settings().advanced).model_fields)
+
+
+def test_every_key_of_the_clinic_is_shown_with_its_default() -> None:
+    shown = default_settings_text().split("[clinical]\n")[1]
+    lines = [line.removeprefix("# ") for line in shown.splitlines() if " = " in line]
+    values = tomllib.loads("\n".join(lines))
+    assert values == Settings().clinical.model_dump()
+
+
+def test_green_and_yellow_may_be_the_same() -> None:
+    settings = make_settings({"clinical": {"green": 0.2, "yellow": 0.2}})
+    assert (settings.clinical.green, settings.clinical.yellow) == (0.2, 0.2)
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.clinical.green = 0.9  # type: ignore[misc]
+
+
+def test_the_environment_reaches_the_clinic(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOPFORECAST_CLINICAL__PATHS", "300")
+    settings = load_settings(_write(tmp_path, "[clinical]\npaths = 900\ngreen = 0.6\n"))
+    assert (settings.clinical.paths, settings.clinical.green) == (300, 0.6)
 
 
 def test_commented_lines_are_valid_when_uncommented() -> None:
@@ -67,6 +90,19 @@ def test_environment_wins_over_file(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         ("horizon = 0", "horizon: Input should be greater than or equal to 1 (found 0)"),
         ('[history]\nmissing = "maybe"', "'unknown' or 'zero'"),
         ("seed = ", "cannot be read"),
+        ("[clinical]\npath = 500", "unknown setting clinical.path; did you mean paths?"),
+        ("[clinical]\nwhatever = 3", "known: paths, green, yellow, service_level, sampler"),
+        ("[clinical]\npaths = 199", "clinical.paths: Input should be greater than or equal to 200"),
+        (
+            "[clinical]\npaths = 20001",
+            "clinical.paths: Input should be less than or equal to 20000",
+        ),
+        ("[clinical]\ngreen = 1.0", "clinical.green: Input should be less than 1 (found 1.0)"),
+        ("[clinical]\nyellow = 0.0", "clinical.yellow: Input should be greater than 0 (found 0.0)"),
+        ("[clinical]\nservice_level = 0.5", "clinical.service_level: Input should be greater than"),
+        ("[clinical]\nservice_level = 95", "clinical.service_level: Input should be less than 1"),
+        ('[clinical]\nsampler = "closed_form"', "'laplace' or 'nuts'"),
+        ("[clinical]\nyellow = 0.6", "yellow is above green (0.5); allowed: at most green"),
     ],
 )
 def test_refused_with_what_to_do(tmp_path: Path, text: str, said: str) -> None:
@@ -106,6 +142,7 @@ def test_a_password_from_the_environment_stays_out_of_sight(
         {"advanced": {"workers": 4, "chunk_size": 7, "mlflow": False}},
         {"advanced": {"sampler": "closed_form"}},
         {"sources": ["sales", "kam"]},
+        {"clinical": {"green": 0.7, "yellow": 0.4, "service_level": 0.9}},
         {"columns": {"history": {"y": "Qty"}}},
     ],
 )
@@ -123,6 +160,8 @@ def test_how_fast_and_where_does_not_change_the_hash(values: dict[str, object]) 
         {"advanced": {"draws": 400}},
         {"advanced": {"models": ["naive"]}},
         {"advanced": {"min_closed": 3}},
+        {"clinical": {"paths": 500}},
+        {"clinical": {"sampler": "nuts"}},
     ],
 )
 def test_what_changes_numbers_changes_the_hash(values: dict[str, object]) -> None:

@@ -184,9 +184,7 @@ def test_draws_of_the_clinic_must_be_given(result):
     components, draws = _mixed(result, items=["0001", "0004"], keep=["0000"])
     for clinic in (None, (["0001"], draws[:, :1]), (["0004", "0001"], draws)):
         with pytest.raises(RequestError, match="draws of 2 items come from the clinic: give them"):
-            rebuild_draws(
-                components, result.residual_paths, seed=SEED, draws=DRAWS, clinic=clinic
-            )
+            rebuild_draws(components, result.residual_paths, seed=SEED, draws=DRAWS, clinic=clinic)
 
 
 def test_a_clinic_is_not_asked_where_a_run_has_none(result, rebuilt):

@@ -11,7 +11,14 @@ import pytest
 from sopforecast.baseline.forecast import forecast_baseline
 from sopforecast.baseline.panel import Panel
 from sopforecast.baseline.simulate import Pools, draw_nodes
-from sopforecast.baseline.views import draw_views, history_frame, naive_frame, statistical_frame
+from sopforecast.baseline.views import (
+    HISTORY_COLUMNS,
+    draw_views,
+    history_frame,
+    history_of,
+    naive_frame,
+    statistical_frame,
+)
 from sopforecast.core.draws import QUANTILES
 from sopforecast.core.executor import Executor
 from sopforecast.core.tables import QUANTILE_COLUMNS, Forecasts
@@ -139,4 +146,47 @@ def test_history_is_what_was_scored_and_unknown_months_are_left_out():
     assert history_frame(panel).rows() == [
         ("total", date(2025, 12, 1), 3.0),
         ("a", date(2026, 1, 1), 4.0),
+    ]
+
+
+def _history_nodes(rows):
+    return pl.DataFrame(rows, schema=HISTORY_COLUMNS, orient="row")
+
+
+def test_items_that_are_only_scored_count_in_the_history_of_nodes(hierarchy):
+    """i0 and i3 fitted, i1 and i2 scored: sums by hand, nodes in the order of the hierarchy."""
+    jan, feb = date(2026, 1, 1), date(2026, 2, 1)
+    one, two, three, four = hierarchy.items
+    above, below = hierarchy.aggregates[1:]
+    fitted = _history_nodes(
+        [("total", jan, 5.0), (above, jan, 1.0), (below, jan, 4.0), (one, jan, 1.0),
+         (four, jan, 4.0)]
+    )  # fmt: skip
+    scored = pl.DataFrame(
+        {"unique_id": [three, two, two, three], "ds": [jan, jan, feb, feb],
+         "y": [0.0, 2.0, 3.0, None]}
+    )  # fmt: skip
+    assert history_of(fitted, scored, hierarchy).rows() == [
+        ("total", jan, 7.0), ("total", feb, 3.0),
+        (above, jan, 3.0), (above, feb, 3.0),
+        (below, jan, 4.0),
+        (one, jan, 1.0), (two, jan, 2.0), (two, feb, 3.0), (three, jan, 0.0), (four, jan, 4.0),
+    ]  # fmt: skip
+
+
+def test_history_stays_as_it_is_where_nothing_is_only_scored(hierarchy):
+    fitted = _history_nodes([("total", date(2026, 1, 1), 5.0)])
+    unknown = pl.DataFrame({"unique_id": [hierarchy.items[0]], "ds": [date(2026, 1, 1)],
+                            "y": [None]}, schema_overrides={"y": pl.Float64})  # fmt: skip
+    for scored in (unknown, unknown.clear()):
+        assert history_of(fitted, scored, hierarchy) is fitted
+
+
+def test_what_is_scored_is_history_where_nothing_is_fitted(hierarchy):
+    ds = date(2026, 1, 1)
+    scored = pl.DataFrame({"unique_id": [hierarchy.items[0]], "ds": [ds], "y": [2.0]})
+    told = history_of(_history_nodes([]), scored, hierarchy)
+    assert dict(told.schema) == HISTORY_COLUMNS
+    assert told.rows() == [
+        (node, ds, 2.0) for node in ("total", hierarchy.aggregates[1], hierarchy.items[0])
     ]

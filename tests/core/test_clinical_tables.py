@@ -26,9 +26,7 @@ EVENT = {"event_id": "E", "study": "NOVA", "date": date(2026, 12, 9), "acts_on":
          "low": 0.8, "high": 1.2, "probability": 0.5}  # fmt: skip
 LINE = {"line_id": "P", "study": "NOVA", "tier": "pipeline", "quantity": 1.0, "outcome": "open"}
 SAYS = {"run_id": "r", "cycle": NOV, "study": "NOVA", "level": "study", "node": "NOVA", "ds": NOV,
-        "measure": "monthly"} | {
-            name: 1.0 for name in ("mean", "p05", "p10", "p25", "p50", "p75", "p90", "p95")
-        }  # fmt: skip
+        "measure": "monthly"} | dict.fromkeys(("mean", "p05", "p10", "p25", "p50", "p75", "p90", "p95"), 1.0)  # fmt: skip
 
 
 def _frame(schema: type[dy.Schema], *rows: dict[str, object]) -> pl.DataFrame:
@@ -87,7 +85,7 @@ def test_a_blank_is_no_fault(schema, row):
         (tables.StudyEvents, EVENT | {"low": 1.3}, "low_below_high"),
         (tables.StudyEvents, EVENT | {"probability": 1.5}, "probability|max"),
         (tables.StudyEvents, EVENT | {"probability": None}, "probability|nullability"),
-        (tables.TierLines, LINE | {"account": "ACME"}, "study_or_account"),
+        (tables.TierLines, LINE | {"account": "A", "unique_id": "PUMP"}, "study_or_account"),
         (tables.TierLines, LINE | {"study": None}, "study_or_account"),
         (tables.TierLines, LINE | {"study": None, "account": "ACME"}, "account_has_item"),
         (tables.TierLines, LINE | {"probability_low": 0.6, "probability_high": 0.5},

@@ -24,6 +24,7 @@ from sopforecast.clinical.inputs import ClinicalInputs
 from sopforecast.clinical.paths import TrialPaths
 from sopforecast.clinical.words import chance
 from sopforecast.core.months import add_months, month_range
+from sopforecast.core.ordering import natural_order
 
 __all__ = (
     "FEWEST_PATHS", "Branch", "Clause", "Condition", "branch", "branch_ahead", "default_branches",
@@ -146,7 +147,7 @@ def _next_sites(trial: TrialPaths, inputs: ClinicalInputs, *, by: date) -> list[
             stakes.append((-gain, site, month))
     chosen = sorted(stakes)[:MOST_SITES]
     while chosen:
-        names = tuple(site for site in trial.sites if site in {row[1] for row in chosen})
+        names = tuple(sorted((row[1] for row in chosen), key=natural_order))
         month = max(row[2] for row in chosen)
         condition = Condition((Clause("activates", names, month),))
         paths = np.count_nonzero(holds(condition, trial))

@@ -140,14 +140,19 @@ def evidence_of(clinic: Clinic, inputs: ClinicalInputs, study: str) -> Evidence:
         pl.col("scope") == "study", pl.col("name") == study, pl.col("owner") == ANY
     )
     dropout = learned.dropout
+    risk = dropout.studies.index(study) if study in dropout.studies else None
+    if risk is not None:
+        counts = replace(
+            counts,
+            patient_months=float(dropout.months_at_risk[risk]),
+            dropped_out=float(dropout.dropped_out[risk]),
+        )
     return replace(
         counts,
         slip_days=_slip(clinic, study) if counts.sites_waiting else None,
         patients_a_month=_patients_a_month(clinic, study),
         screen_failure=None if at is None else _learned(learned.funnel.fail[:, at]),
-        dropout_a_month=_learned(dropout.hazard[:, dropout.studies.index(study)])
-        if study in dropout.studies
-        else None,
+        dropout_a_month=None if risk is None else _learned(dropout.hazard[:, risk]),
         conversion={
             row["tier"]: Learned(row["p10"], row["p50"], row["p90"])
             for row in by_tier.iter_rows(named=True)

@@ -5,7 +5,6 @@ Everything comes in as sentences and small frames; here it is only ordered, coun
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -14,6 +13,7 @@ from typing import Any
 import polars as pl
 from markupsafe import Markup
 
+from sopforecast.core.ordering import natural_order
 from sopforecast.review.enrolment import Branch, enrolment_chart
 
 SHOWN_SITES = 30
@@ -125,6 +125,4 @@ def _sites(sites: pl.DataFrame) -> list[dict[str, Any]]:
 
 
 def _by_name(row: Mapping[str, Any]) -> list[tuple[int, str]]:
-    """Runs of digits compare as numbers."""
-    parts = re.split(r"([0-9]+)", row["site"])
-    return [(int(part), "") if part.isdecimal() else (0, part) for part in parts if part]
+    return natural_order(row["site"])

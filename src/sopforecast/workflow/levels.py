@@ -15,7 +15,11 @@ NAME = "levels_loaded"
 
 
 def levels_check(
-    history: pl.DataFrame, items: pl.DataFrame, *, levels: Sequence[str]
+    history: pl.DataFrame,
+    items: pl.DataFrame,
+    *,
+    levels: Sequence[str],
+    more: Sequence[str] = (),
 ) -> list[Result]:
     """One check more for ``check``: would a run find a place for every item in every level?
 
@@ -25,6 +29,8 @@ def levels_check(
         As admitted; a level column that nothing fills may be missing in ``items``.
     levels : sequence of str
         As in settings.
+    more : sequence of str
+        Items that take their demand from elsewhere.
 
     Returns
     -------
@@ -34,7 +40,8 @@ def levels_check(
     if not levels:
         return []
     known = history.filter(pl.col("y").is_not_null())
-    ids = known.select(pl.col("unique_id").unique()).sort("unique_id")
+    names = sorted({*known["unique_id"].to_list(), *more})
+    ids = pl.DataFrame({"unique_id": names}, schema={"unique_id": pl.String})
     columns = level_columns(levels)
     lacking = [name for name in columns if name not in items.columns]
     declared = f"levels {', '.join(levels)} are declared in sopforecast.toml"

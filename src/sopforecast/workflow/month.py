@@ -11,23 +11,18 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
-from sopforecast.baseline.checks import Result, run_checks
 from sopforecast.clinical.clinic import Clinic
-from sopforecast.clinical.overlap import overlap_sentences, overlaps
-from sopforecast.core.months import add_months, month_name, parse_month
 from sopforecast.core.stopwatch import Stopwatch
 from sopforecast.cycle import run_cycle
 from sopforecast.planning_store.runs import reuse_run
 from sopforecast.planning_store.store import Store
 from sopforecast.settings import Settings, with_horizon
 from sopforecast.workflow.account import Account, check_lines, load_account, save_account
-from sopforecast.workflow.admission import Admitted, admit
+from sopforecast.workflow.admission import Admitted
+from sopforecast.workflow.checking import admit_cycle, checks_of
 from sopforecast.workflow.clinical import asked_on, clinic_of
-from sopforecast.workflow.clock import reading_moment, utc_now
+from sopforecast.workflow.clock import utc_now
 from sopforecast.workflow.evidence import gather_evidence, not_closed, not_closed_sentence
-from sopforecast.workflow.levels import levels_check
 from sopforecast.workflow.recording import record_run, run_id_of
 from sopforecast.workflow.showing import (
     account_path,
@@ -37,55 +32,10 @@ from sopforecast.workflow.showing import (
     summarise,
     write_review,
 )
-from sopforecast.workflow.status import plain_rows
 from sopforecast.workflow.studies import studies_of
 from sopforecast.workspace import Workspace
 
-FIRST_ROWS = 5
-NOT_CLOSED = "months_closed"
-OVERLAP = "clinic_or_history"
-
 OnProgress = Callable[[str, float], None]
-
-
-def check(
-    workspace: Workspace, *, strict: bool = False, now: datetime | None = None
-) -> dict[str, Any]:
-    """Data-quality report on what the next run would read.
-
-    Parameters
-    ----------
-    workspace
-        Whose data.
-    strict
-        A warning fails the report too.
-    now
-        UTC without a time zone.
-
-    Returns
-    -------
-    dict
-        cycle, ``checks`` (check, status, sentence, rows, first rows), ``check_counts`` by status,
-        ``passed``.
-    """
-    settings = workspace.settings
-    inputs = _admit(workspace, cycle=None, as_of=None, now=now or utc_now())
-    results = [
-        *_checks(inputs.loaded, inputs, settings),
-        *levels_check(inputs.history, inputs.items, levels=settings.levels),
-        *_closing_check(workspace.store(), inputs),
-        *_overlap_check(inputs),
-    ]
-    failing = {"error", "warning"} if strict else {"error"}
-    return {
-        "cycle": month_name(inputs.cycle),
-        "checks": [
-            vars(line) | {"first": plain_rows(result.rows.head(FIRST_ROWS))}
-            for line, result in zip(check_lines(results), results, strict=True)
-        ],
-        "check_counts": Account(check_lines(results)).check_counts,
-        "passed": not any(result.status in failing for result in results),
-    }
 
 
 def run(
@@ -136,7 +86,7 @@ def run(
     settings = workspace.settings
     if horizon is not None:
         settings = with_horizon(settings, horizon)
-    inputs = _admit(workspace, cycle=cycle, as_of=as_of, now=moment)
+    inputs = admit_cycle(workspace, cycle=cycle, as_of=as_of, now=moment)
     evidence = gather_evidence(workspace.store(), inputs)
     run_id = run_id_of(inputs, settings, evidence)
     remarks = inputs.left_out(moment) + _unclosed(workspace.store(), inputs)
@@ -213,7 +163,7 @@ def _told_again(
     account = load_account(path)
     lacks_studies = shown and not account.studies and inputs.clinical.studies.height > 0
     if not account.checks:
-        checks = check_lines(_checks(inputs.history, inputs, settings))
+        checks = check_lines(checks_of(inputs.history, inputs, settings))
         account = replace(account, checks=checks)
         save_account(path, account)
     if lacks_studies:
@@ -246,51 +196,10 @@ def _studies(
     return studies_of(workspace.store(), clinic, inputs, settings, today=today)
 
 
-def _checks(history: pl.DataFrame, inputs: Admitted, settings: Settings) -> list[Result]:
-    return run_checks(
-        history,
-        inputs.items if inputs.items.height else None,
-        last_month=add_months(inputs.cycle, -1),
-        levels=settings.levels,
-        missing=settings.history.missing,
-    )
-
-
 def _unclosed(store: Store, inputs: Admitted) -> list[str]:
     """The note on earlier months that are not closed, as a list of one sentence or none."""
     months = not_closed(store, before=inputs.cycle, known_by=inputs.known_by)
     return [not_closed_sentence(months)] if months else []
-
-
-def _closing_check(store: Store, inputs: Admitted) -> list[Result]:
-    """The same as a check; none when all are closed."""
-    months = not_closed(store, before=inputs.cycle, known_by=inputs.known_by)
-    if not months:
-        return []
-    rows = pl.DataFrame({"ds": months}, schema={"ds": pl.Date})
-    return [Result(NOT_CLOSED, "warning", not_closed_sentence(months), rows)]
-
-
-def _overlap_check(inputs: Admitted) -> list[Result]:
-    """Items with a history that are the clinic's too, as a check; none when nothing is loaded."""
-    if not inputs.clinical.has_demand:
-        return []
-    found = overlaps(inputs.clinical, inputs.history)
-    told = " ".join(overlap_sentences(found)) or "no item takes demand from both"
-    return [Result(OVERLAP, "warning" if found.height else "ok", told, found)]
-
-
-def _admit(
-    workspace: Workspace, *, cycle: str | None, as_of: str | None, now: datetime
-) -> Admitted:
-    settings = workspace.settings
-    moment = reading_moment(now, as_of=as_of, history_lag_days=settings.history_lag_days)
-    return admit(
-        workspace.store(),
-        cycle=parse_month(cycle) if cycle is not None else None,
-        moment=moment,
-        cutoff_day=settings.cutoff_day if as_of is None else None,
-    )
 
 
 def _text(path: Path | None) -> str | None:
