@@ -29,7 +29,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "terminal_clinical": (),
     "terminal_evidence": (*GROUND, "review"),
     "replay": GROUND,
-    "demo": (*GROUND, "judgement", "planning_store", "workspace", "workflow", "demo"),
+    "demo": (*GROUND, "judgement", "clinical", "planning_store", "workspace", "workflow", "demo"),
 }
 FORBIDDEN_MODULES = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__"}

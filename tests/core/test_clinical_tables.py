@@ -25,8 +25,9 @@ USE = {"study": "NOVA", "cohort": "*", "country": "*", "protocol_version": "*", 
 EVENT = {"event_id": "E", "study": "NOVA", "date": date(2026, 12, 9), "acts_on": "enrolment",
          "low": 0.8, "high": 1.2, "probability": 0.5}  # fmt: skip
 LINE = {"line_id": "P", "study": "NOVA", "tier": "pipeline", "quantity": 1.0, "outcome": "open"}
+MEASURED = ("mean", "p05", "p10", "p25", "p50", "p75", "p90", "p95")
 SAYS = {"run_id": "r", "cycle": NOV, "study": "NOVA", "level": "study", "node": "NOVA", "ds": NOV,
-        "measure": "monthly"} | dict.fromkeys(("mean", "p05", "p10", "p25", "p50", "p75", "p90", "p95"), 1.0)  # fmt: skip
+        "measure": "monthly"} | dict.fromkeys(MEASURED, 1.0)  # fmt: skip
 
 
 def _frame(schema: type[dy.Schema], *rows: dict[str, object]) -> pl.DataFrame:
@@ -52,7 +53,8 @@ def test_a_row_that_holds(schema, row):
     [
         (tables.Studies, {"study": "NOVA"}), (tables.Cohorts, {"study": "NOVA", "cohort": "A"}),
         (tables.Sites, {"study": "NOVA", "site": "S1"}),
-        (tables.Sites, SITE | {"slip_days_high": None}), (tables.Cohorts, COHORT | {"share_low": None}),
+        (tables.Sites, SITE | {"slip_days_high": None}),
+        (tables.Cohorts, COHORT | {"share_low": None}),
         (tables.StudyEvents, EVENT | {"low": None, "high": None}),
         (tables.TierLines, LINE | {"probability_low": 0.4}),
         (tables.TierLines, LINE | {"outcome": "lost"}),
@@ -67,7 +69,8 @@ def test_a_blank_is_no_fault(schema, row):
 @pytest.mark.parametrize(
     ("schema", "row", "rule"),
     [
-        (tables.Studies, STUDIES | {"last_patient_date": date(2025, 1, 9)}, "first_before_last_patient"),
+        (tables.Studies, STUDIES | {"last_patient_date": date(2025, 1, 9)},
+         "first_before_last_patient"),
         (tables.Studies, STUDIES | {"target_enrolment": -1.0}, "target_enrolment|min"),
         (tables.Studies, STUDIES | {"study": ""}, "study|min_length"),
         (tables.Cohorts, COHORT | {"share_low": 0.5}, "share_low_below_high"),

@@ -77,6 +77,14 @@ class TrialPaths:
         """Patients of the study from the first one on (S, H)."""
         return self.enrolled_before.sum() + np.cumsum(self.monthly(), axis=1)
 
+    def openings(self, places: list[int], target: float | None) -> np.ndarray:
+        """Sites of ``places`` that open in each month (S, H); a study that is full opens none."""
+        opens = self.activated[:, places, None] == np.arange(self.enrolled.shape[3])
+        if target is None:
+            return opens.sum(axis=1)
+        before = self.cumulative() - self.monthly()
+        return np.where(before < target, opens.sum(axis=1), 0)
+
 
 NEVER = 10_000
 """Month of a site that never opens."""

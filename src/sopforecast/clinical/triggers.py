@@ -1,9 +1,8 @@
 """What sets off demand in a study: patients enrolled and screened, sites activated, cell by cell.
 
 Reads a study's `TrialPaths`, ``sites`` and ``enrolment``. A cell is a country and cohort whose
-sites are under the same switches. A closed study has its active patients only. Patients whose
-cohort is not told apart, and those screened where the schedule or a switch needs their cohort,
-are parted at random by the cohorts' shares of the enrolled.
+sites are under the same switches. A closed study has its active patients only. Patients of cohorts
+not told apart, and those screened whose cohort is needed, are parted by the enrolled's shares.
 """
 
 from __future__ import annotations
@@ -201,9 +200,9 @@ def _activated(
     past = np.zeros(reach, dtype=np.int64)
     future = np.zeros((len(view.hazard), view.horizon), dtype=np.int64)
     if view.trial is not None and not view.is_closed:
-        chosen = _places(view.trial, sites)
-        opened = view.trial.activated[: len(future), chosen]
-        future = (opened[:, :, None] == np.arange(view.horizon)).sum(axis=1)
+        target = dict(inputs.studies.select("study", "target_enrolment").iter_rows())[view.study]
+        opened = view.trial.openings(_places(view.trial, sites), target)
+        future = opened[: len(future), : view.horizon]
         past = _opened_before(view, sites, inputs, reach)
     paths_past = np.broadcast_to(past, (len(future), len(past)))
     counts = (paths_past, future, past.astype(np.float64), np.zeros(view.horizon))
@@ -215,14 +214,14 @@ def _activated(
 
 def _kind(view: StudyView, row: int) -> tuple[str, bool, bool]:
     months = view.months
-    label = months.keys[row][2]
-    return label, bool(months.has_dropouts[row]), bool(months.has_completions[row])
+    told = bool(months.has_dropouts[row]), bool(months.has_completions[row])
+    return months.keys[row][2], *told
 
 
 def _rows_of(view: StudyView, sites: Sequence[str]) -> np.ndarray:
     keys = view.months.keys
-    found = [i for i, key in enumerate(keys) if key[0] == view.study and key[1] in sites]
-    return np.array(found, dtype=np.int64)
+    mine = [i for i, key in enumerate(keys) if key[0] == view.study and key[1] in sites]
+    return np.array(mine, dtype=np.int64)
 
 
 def _places(trial: TrialPaths, sites: Sequence[str]) -> list[int]:
@@ -287,11 +286,11 @@ def _opened_before(
     ndarray of int64 (reach,)
     """
     opened = np.zeros(reach, dtype=np.int64)
-    own = inputs.sites.filter(pl.col("study") == view.study)
-    dates = dict(own.select("site", "activated_date").iter_rows())
-    some = (pl.col("enrolled") > 0) | (pl.col("screened") > 0)
-    reports = inputs.enrolment.filter(pl.col("study") == view.study, some).group_by("site")
-    first = dict(reports.agg(pl.col("ds").min()).iter_rows())
+    sites_of = inputs.sites.filter(pl.col("study") == view.study)
+    dates = dict(sites_of.select("site", "activated_date").iter_rows())
+    came = pl.max_horizontal("enrolled", "screened") > 0
+    seen = inputs.enrolment.filter(pl.col("study") == view.study, came)
+    first = dict(seen.group_by("site").agg(pl.col("ds").min()).iter_rows())
     for site in sites:
         day = dates.get(site) or first.get(site)
         column = reach + months_between(inputs.cycle, day) if day is not None else -1

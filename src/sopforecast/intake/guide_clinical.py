@@ -182,7 +182,7 @@ CLINIC = Guide(
         "They may stay empty.",
         "Leave 'schedule' and 'items' to the supply planner.",
         "Save, and run:  sopforecast load {name}",
-        "Then:  sopforecast run,  sopforecast clinical --study NAME",
+        "Then:  sopforecast clinical --study NAME;  with schedule and items also:  sopforecast run",
     ),
     rules=(
         RULES[0],
