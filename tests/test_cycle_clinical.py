@@ -352,10 +352,14 @@ def test_people_may_speak_of_a_trial_without_any_history(trial_inputs):
 
 
 def test_nothing_to_forecast_is_refused(trial_tables):
-    with pytest.raises(RequestError, match="no item has a known month of demand up to 2026-11"):
+    with pytest.raises(
+        RequestError, match="no item has demand: neither a known month of history up to 2026-11"
+    ):
         _run(_history())
     bare = clinical_inputs(CYCLE)
-    with pytest.raises(RequestError, match="no item has a known month of demand up to 2026-11"):
+    with pytest.raises(
+        RequestError, match="no item has demand: neither a known month of history up to 2026-11"
+    ):
         _run(_history(), clinical=bare)
 
 
@@ -484,9 +488,6 @@ def _came(*names):
     return pl.concat([_history(*OWN), more])
 
 
-@pytest.mark.xfail(
-    strict=True, reason="judgement.observations: an item without any actual counts as zero demand"
-)
 def test_a_close_waits_for_items_of_the_clinic_without_actuals(trial_inputs, trial_tables):
     said = (SAID[0], {"override_id": "o4", "node": "family=Clinical supply", "value": 9.0},
             {"override_id": "o5", "node": "zeta", "value": 5.0, "source": "sales"})  # fmt: skip
@@ -503,3 +504,23 @@ def test_a_close_waits_for_items_of_the_clinic_without_actuals(trial_inputs, tri
     row = whole.observations.filter(pl.col("override_id") == "o4").row(0, named=True)
     told = result.statements.filter(pl.col("override_id") == "o4").row(0, named=True)
     assert row["y"] == pytest.approx((5 * 30.0 - told["baseline"]) / told["unit_sd"])
+
+
+def test_months_before_the_first_actual_of_a_clinic_item_are_not_zero(trial_inputs, trial_tables):
+    """KIT is first reported in January: December is unknown, not a month without demand."""
+    result = _run(clinical=trial_inputs, said=SAID[:1])
+    inputs = clinical_inputs(MONTHS[2], **trial_tables)
+    late = _came(*OWN, KIT).filter((pl.col("unique_id") != KIT) | (pl.col("ds") == MONTHS[1]))
+    found = _close(result, late, inputs).observations
+    assert found["ds_from"].to_list() == [MONTHS[1]]
+
+
+def test_an_item_of_history_before_its_first_month_has_no_demand_as_before():
+    """What the clinic waits for does not change what a launch is."""
+    result = _run(said=({"node": "family=Vaccines", "value": 5.0, "source": "sales"},))
+    history = _came("zeta", "x1").filter(
+        (pl.col("unique_id") != "x1") | (pl.col("ds") == MONTHS[1])
+    )
+    (row,) = _close(result, history, None).observations.to_dicts()
+    told = result.statements.row(0, named=True)
+    assert row["y"] == pytest.approx((30.0 - told["baseline"]) / told["unit_sd"])

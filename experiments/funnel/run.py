@@ -26,7 +26,7 @@ import polars as pl
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
-from ways import as_product, by_screened
+from ways import as_product, by_screened, with_delayed_exposure, with_first_screened
 
 from sopforecast.clinical.funnel import fit_funnel
 from sopforecast.clinical.inputs import ClinicalInputs, clinical_inputs
@@ -45,7 +45,8 @@ OURS, DECLARED = "sopforecast", "chained funnel"
 FIXED, RUN_RATE = "fixed rate", "run rate"
 METHODS = (
     OURS, "sopforecast, prescreened as screened", "sopforecast, no screening", DECLARED,
-    "by way of the eligible", "by way of the prescreened", FIXED, RUN_RATE,
+    "by way of the eligible", "by way of the prescreened",
+    "eligible in the first two months", "exposure delayed", FIXED, RUN_RATE,
 )  # fmt: skip
 RECENT = 6
 
@@ -138,6 +139,13 @@ def forecasts(record: Record, origin: int, *, paths: int) -> dict[str, np.ndarra
         out[ours] = as_product(known, inputs, **size).sum(axis=(1, 2))
         if other:
             out[other] = by_screened(known, inputs, **size).sum(axis=(1, 2))
+        if ours == OURS:
+            first = with_first_screened(known, months=2, seed=SEED)
+            out["eligible in the first two months"] = as_product(first, inputs, **size).sum(
+                axis=(1, 2)
+            )
+            delayed = with_delayed_exposure(known, seed=SEED)
+            out["exposure delayed"] = as_product(delayed, inputs, **size).sum(axis=(1, 2))
     return out | peers(record, origin, paths=paths)
 
 

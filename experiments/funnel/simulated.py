@@ -1,6 +1,6 @@
 """Simulated trials: rates learned from the enrolled, or by way of the screened.
 
-    python experiments/funnel/simulated.py [--trials 40] [--paths 2000] [--small] [--out FILE]
+    python experiments/funnel/simulated.py [--trials 32] [--paths 1000] [--small] [--out FILE]
 
 Known laws, other than any of the models': see README.md.
 """
@@ -34,7 +34,7 @@ from sopforecast.core.months import add_months
 
 SEED, CYCLE, TRIAL = 20260101, date(2027, 1, 1), "T"
 HORIZONS = (3, 6)
-YOUNG = 2
+FIRST = 2
 """A site's months in which the candidate counts the screened."""
 OURS, SCREENED = "of the enrolled", "by way of the screened"
 MIXED = "of the screened in the first two months"
@@ -43,19 +43,27 @@ DELAYED = "of the enrolled, exposure delayed"
 
 @dataclass(frozen=True)
 class Scene:
-    """What is true of a trial: opening of sites (months ago), failures over sites and months."""
+    """What is true of a trial: opening of sites (months ago), failures over sites and months.
+
+    ``drift`` and ``trend`` are steps a month of the failures' log odds; ``follows``: screening
+    moves so that enrolment does not, otherwise the other way round.
+    """
 
     name: str
     youngest: tuple[int, int] | None = None
     share_young: float = 0.0
     between_sites: float = 0.0
     drift: float = 0.0
+    trend: float = 0.0
+    follows: bool = False
 
 
 SCENES = (
     Scene("constant share of failures"),
     Scene("share differs by site", between_sites=0.8),
     Scene("share drifts", drift=0.1),
+    Scene("share rises", trend=0.05),
+    Scene("share rises, enrolment does not fall", trend=0.05, follows=True),
     Scene("half of the sites new", youngest=(1, 2), share_young=0.5),
     Scene("all sites new", youngest=(1, 3), share_young=1.0),
 )
@@ -86,9 +94,11 @@ def simulate(scene: Scene, trial: int) -> Truth:
     opened = history - ago
     usual = rng.uniform(0.15, 0.75)
     share = np.log(usual / (1.0 - usual)) + scene.between_sites * rng.standard_normal((sites, 1))
-    share = share + scene.drift * rng.standard_normal(months).cumsum()
+    steps = scene.trend + scene.drift * rng.standard_normal(months)
+    share = share + steps.cumsum() - scene.trend * history / 2
     fails = 1.0 / (1.0 + np.exp(-share))
-    level = rng.gamma(1.5, 0.8 / 1.5, (sites, 1)) / (1.0 - usual)
+    level = rng.gamma(1.5, 0.8 / 1.5, (sites, 1))
+    level = level / (1.0 - (fails if scene.follows else usual))
     walk = (0.05 * rng.standard_normal((sites, months))).cumsum(axis=1)
     shock = 0.1 * rng.standard_normal(months)
     is_open = np.arange(months) >= opened[:, None]
@@ -143,19 +153,18 @@ def seen(truth: Truth, *, failures: bool) -> ClinicalInputs:
     )
 
 
-def forecasts(inputs: ClinicalInputs, *, paths: int, candidates: bool) -> dict[str, np.ndarray]:
-    """Enrolled (paths, G, H) by method; candidates where sites are new."""
+def forecasts(inputs: ClinicalInputs, *, paths: int) -> dict[str, np.ndarray]:
+    """Enrolled (paths, G, H) by method."""
     size = {"paths": paths, "horizon": max(HORIZONS), "seed": SEED}
     known = learn(inputs, seed=SEED)
-    out = {
+    first = with_first_screened(known, months=FIRST, seed=SEED)
+    delayed = with_delayed_exposure(known, seed=SEED)
+    return {
         OURS: as_product(known, inputs, **size),
         SCREENED: by_screened(known, inputs, **size),
+        MIXED: as_product(first, inputs, **size),
+        DELAYED: as_product(delayed, inputs, **size),
     }
-    if candidates:
-        early = with_first_screened(known, months=YOUNG, seed=SEED)
-        out[MIXED] = as_product(early, inputs, **size)
-        out[DELAYED] = as_product(with_delayed_exposure(known, seed=SEED), inputs, **size)
-    return out
 
 
 def run(*, trials: int, paths: int) -> pl.DataFrame:
@@ -169,7 +178,7 @@ def run(*, trials: int, paths: int) -> pl.DataFrame:
             of = {"all sites": np.ones_like(young)}
             if scene.youngest and not young.all():
                 of["new sites"] = young
-            found = forecasts(inputs, paths=paths, candidates=scene.youngest is not None)
+            found = forecasts(inputs, paths=paths)
             for method, draws in found.items():
                 for horizon in HORIZONS:
                     for total, which in of.items():
@@ -237,8 +246,8 @@ def summary(frame: pl.DataFrame) -> pl.DataFrame:
 def main() -> None:
     """Run all scenes and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--trials", type=int, default=40)
-    parser.add_argument("--paths", type=int, default=2000)
+    parser.add_argument("--trials", type=int, default=32)
+    parser.add_argument("--paths", type=int, default=1000)
     parser.add_argument("--small", action="store_true", help="two trials a scene and 400 paths")
     parser.add_argument("--out", type=Path, default=HERE / "simulated.csv")
     given = parser.parse_args()

@@ -11,7 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sopforecast.clinical.changes import Bridge, TrialSummary, summary, summary_of, what_changed
+from sopforecast.clinical.changes import (
+    Bridge,
+    TrialSummary,
+    counted_in,
+    summary,
+    summary_of,
+    what_changed,
+)
 from sopforecast.clinical.forecasts import enrolment_frame
 from sopforecast.clinical.paths import TrialPaths
 from sopforecast.errors import RequestError
@@ -123,3 +130,14 @@ def test_what_cannot_be_compared_is_refused() -> None:
     with pytest.raises(RequestError, match="found July 2027; allowed: October 2026 to June 2027"):
         what_changed(_paths(1), [("sites", _paths(2))], by=date(2027, 7, 1))
     assert isinstance(enrolment_frame({}), pl.DataFrame)
+
+
+def test_patients_who_came_count_in_place_of_those_expected() -> None:
+    """Two came in October where 4 were expected: 2 fewer from then on; November is not over."""
+    from types import SimpleNamespace
+
+    before = TrialSummary("A", date(2026, 10, 1), np.array([14.0, 18.0, 22.0]))
+    now = SimpleNamespace(cycle=date(2026, 11, 1), enrolled_before=np.array([[7.0, 5.0]]))
+    counted = counted_in(before, now)
+    assert counted.cumulative.tolist() == [12.0, 16.0, 20.0]
+    assert counted.cycle == before.cycle

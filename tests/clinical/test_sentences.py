@@ -141,7 +141,7 @@ def test_everything_that_is_said_in_order() -> None:
     )
     assert said.lines == (
         "10 to 20 new patients by June 2027 (80%), based on planned rates",
-        "5 enrolled so far; 15 to 25 in total by June 2027 (80%)",
+        "5 enrolled so far; 15 to 25 in total by June 2027 (80%); the study stops at 25",
         "Next months, patients (80% each): 2 to 3 in December 2026, 2 to 3 in January 2027 and "
         "2 to 3 in February 2027",
         "60% likely to reach 25 patients by June 2027; even odds of 25 patients by June 2027 "

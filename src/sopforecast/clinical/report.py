@@ -102,6 +102,10 @@ def study_report(
     """
     trials = clinic.future.trials
     if study not in trials:
+        if study in inputs.studies["study"].to_list():
+            raise RequestError(
+                f"study {study} has no sites: load its sites, open or planned; then ask again"
+            )
         known = ", ".join(trials) or "none is loaded"
         raise RequestError(f"study: found {study!r}; allowed: {known}")
     trial = trials[study]

@@ -127,7 +127,7 @@ def study_sentences(
     return StudySentences(
         headline=headline(new, by=by, basis=basis(evidence), branches=asked, enrolled=enrolled),
         branches=tuple(branch_sentence(one, by=by) for one in asked),
-        so_far=_so_far(new, enrolled, by=by),
+        so_far=_so_far(new, enrolled, by=by, stops=None if target is None else target[0]),
         monthly=_monthly_text(months),
         target="" if target is None else target_text(trial, *target),
         plan="" if plan is None else plan.text,
@@ -205,12 +205,14 @@ def _numbers(one: Spread) -> dict[str, int]:
     return {"p10": one.low, "p50": one.middle, "p90": one.high}
 
 
-def _so_far(new: Spread, enrolled: float, *, by: date) -> str:
+def _so_far(new: Spread, enrolled: float, *, by: date, stops: float | None) -> str:
     if not enrolled:
         return ""
+    full = stops is not None and enrolled + new.high >= stops > enrolled
+    end = f"; the study stops at {amount(stops)}" if full and stops is not None else ""
     low, high = (amount(enrolled + end) for end in (new.low, new.high))
     total = low if low == high else f"{low} to {high}"
-    return f"{amount(enrolled)} enrolled so far; {total} in total by {month_text(by)} (80%)"
+    return f"{amount(enrolled)} enrolled so far; {total} in total by {month_text(by)} (80%){end}"
 
 
 def _next_months(trial: TrialPaths) -> list[tuple[date, Spread]]:

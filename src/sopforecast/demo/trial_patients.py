@@ -33,6 +33,7 @@ from sopforecast.demo.trial_law import (
 COHORT_TARGETS = {"A": 110, "B": 90}
 _STATUS = {OPEN: "active", SILENT: "active", CLOSED: "closed", PLANNED: "planned"}
 BRANCH_SITES = ("S7", "S9")
+UNREPORTED = 5  # the last month but four
 # Of sites not open yet: months after the last one and day of the planned opening, 80% range of the
 # slip in days, probability of opening at all.
 _TO_COME = {
@@ -106,7 +107,7 @@ def enrolment_rows(
 ) -> pl.DataFrame:
     """The ``Enrolment`` rows: one a site, cohort and month in which both are open.
 
-    S5 did not report its last month but one: nothing is known of it, which is not zero.
+    S5 did not report one month of its silence: nothing is known of it, which is not zero.
     """
     tallies = _tallies(patients)
     reports = {one.site: one.reports_screening for one in SITES}
@@ -117,7 +118,7 @@ def enrolment_rows(
         share = _open_share(site, first_month=first_month, count=count)
         for month in np.flatnonzero(share).tolist():
             for cohort in COHORTS[: 1 if month < b_opens else 2]:
-                unknown = site["site"] in silent and month == count - 2
+                unknown = site["site"] in silent and month == count - UNREPORTED
                 row = {name: None if unknown else tallies[name][site["site"], cohort, month]
                        for name in tallies}  # fmt: skip
                 if not reports[site["site"]]:

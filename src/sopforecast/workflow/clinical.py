@@ -171,7 +171,7 @@ def changes_of(
     What was read then is taken, and one kind of inputs after the other is swapped for what is
     known now, on the same random numbers.
     """
-    from sopforecast.clinical.changes import input_facts, summary_of, what_changed
+    from sopforecast.clinical.changes import counted_in, input_facts, summary_of, what_changed
 
     before = _before(store, inputs, settings)
     if before is None or study not in before.forecasts["study"]:
@@ -180,7 +180,8 @@ def changes_of(
     if add_months(by, 1 - len(then.cumulative)) > then.cycle:
         return None  # the horizon of the cycle before did not reach this month
     facts = input_facts(before.inputs, inputs.clinical, study=study, expected=before.forecasts)
-    steps = _swapped(before.inputs, clinic, inputs, study, settings)
+    counted = counted_in(then, clinic.future.trials[study])
+    steps = [("enrolment", counted), *_swapped(before.inputs, clinic, inputs, study, settings)]
     return what_changed(then, steps, by=by, facts=facts)
 
 
@@ -237,7 +238,7 @@ def _swapped(
     three = replace(two, study_events=now.study_events)
     four = replace(three, tier_lines=now.tier_lines)
     kinds = (
-        ("enrolment", one, False),
+        ("rates", one, False),
         ("sites", two, now.sites.equals(then.sites)),
         ("events", three, now.study_events.equals(then.study_events)),
         ("tiers", four, now.tier_lines.equals(then.tier_lines)),
