@@ -22,7 +22,7 @@ from sopforecast.baseline.month import baseline_month, no_baseline
 from sopforecast.baseline.views import history_of, naive_frame, statistical_frame
 from sopforecast.clinical.clinic import Clinic, forecast_clinic
 from sopforecast.clinical.inputs import ClinicalInputs
-from sopforecast.clinical.overlap import demand_since
+from sopforecast.clinical.overlap import demand_since, overlap_sentences, overlaps
 from sopforecast.core.hierarchy import Hierarchy, build_hierarchy
 from sopforecast.core.months import add_months, cutoff
 from sopforecast.core.stopwatch import Stopwatch
@@ -31,7 +31,7 @@ from sopforecast.judgement.consensus import Known, judge, nobody_spoke
 from sopforecast.judgement.credibility import Method, fit_credibility
 from sopforecast.judgement.observations import observe
 from sopforecast.judgement.stages import statistical_stage
-from sopforecast.portfolio import draws_of, joined_demand
+from sopforecast.portfolio import draws_of, items_with_history, joined_demand
 from sopforecast.settings import Settings
 
 Progress = Callable[[str, float], None]
@@ -150,7 +150,7 @@ def run_cycle(
     with clock.stage("check"):
         checks = run_checks(
             history,
-            items,
+            items_with_history(items, history, clinical),
             last_month=last_month,
             levels=settings.levels,
             missing=settings.history.missing,
@@ -162,6 +162,7 @@ def run_cycle(
         with clock.stage("clinic"):
             clinic = _clinic(clinical, cleansed, settings)
     of_clinic = list(clinic.items) if clinic is not None else []
+    of_both = () if clinical is None else overlap_sentences(overlaps(clinical, cleansed))
     fitted = cleansed.filter(~pl.col("unique_id").is_in(of_clinic))
     if fitted.height == 0 and not of_clinic:
         raise RequestError(
@@ -205,7 +206,7 @@ def run_cycle(
             weights=month.weights,
             hierarchy=hierarchy,
             checks=tuple(checks),
-            notes=(*month.notes, *(clinic.notes if clinic else ()), *judged.notes),
+            notes=(*month.notes, *of_both, *(clinic.notes if clinic else ()), *judged.notes),
             seconds=clock.seconds,
             history_nodes=history_of(month.history_nodes, scored, hierarchy),
             backtest=month.backtest,

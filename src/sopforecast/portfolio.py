@@ -8,9 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import polars as pl
 
 from sopforecast.baseline.month import BaselineMonth
 from sopforecast.clinical.clinic import Clinic
+from sopforecast.clinical.inputs import ClinicalInputs
+from sopforecast.clinical.overlap import clinic_items
 from sopforecast.core.hierarchy import Hierarchy
 from sopforecast.core.joining import Part, joined, lifted, part_of_draws
 from sopforecast.settings import Settings
@@ -60,3 +63,13 @@ def draws_of(
         return draws
 
     return drawn
+
+
+def items_with_history(
+    items: pl.DataFrame | None, history: pl.DataFrame, clinical: ClinicalInputs | None
+) -> pl.DataFrame | None:
+    """Items that a check may ask history of: all but those of the clinic that have none."""
+    if items is None or clinical is None:
+        return items
+    asked = set(clinic_items(clinical)) - set(history["unique_id"].to_list())
+    return items.filter(~pl.col("unique_id").is_in(sorted(asked)))

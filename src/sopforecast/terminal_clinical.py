@@ -10,6 +10,7 @@ Result = Mapping[str, Any]
 
 WIDTH = 100
 MOST_STUDIES = 5
+MONTHS = 3
 
 
 def of_study(result: Result) -> str:
@@ -19,6 +20,8 @@ def of_study(result: Result) -> str:
     for title, key in (("What changed", "changes"), ("Supply", "confirm")):
         if result[key]:
             lines += ["", title, *_sentences(result[key])]
+    if result["items"]:
+        lines += ["", "Items of the clinic, all studies together", *_items(result["items"])]
     if result["assumptions"]:
         lines += ["", "What the numbers assume"]
         lines += _sentences([one["text"] for one in result["assumptions"]])
@@ -36,7 +39,7 @@ def studies_of_run(result: Result) -> list[str]:
     for one in told[:MOST_STUDIES]:
         status = f" [{one['status']}]" if one["status"] else ""
         lines += _sentences([f"{one['study']}{status}: {one['headline']}"])
-        lines += [f"    {line}" for line in one["confirm"][:1]]
+        lines += _sentences(one["confirm"][:1])
     if len(told) > MOST_STUDIES:
         lines.append(f"  ... and {len(told) - MOST_STUDIES} more")
     asked = '--if "site S1 activates by YYYY-MM"'
@@ -59,6 +62,21 @@ def of_demo(result: Result) -> list[str]:
     lines += ["", "What that law brings", *_sentences([trial["onward"]])]
     asked = f'sopforecast clinical --study {trial["study"]} --if "{trial["if"]}"'
     return [*lines, "", f"Try: {asked} -w {result['workspace']}"]
+
+
+def _items(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The next months of each item, and what is shipped on top of them."""
+    lines = []
+    for item in dict.fromkeys(row["unique_id"] for row in rows):
+        ahead = [row for row in rows if row["unique_id"] == item][:MONTHS]
+        told = ", ".join(
+            f"{row['ds']} {row['mean']:,.0f} ({row['p10']:,.0f} to {row['p90']:,.0f})"
+            for row in ahead
+        )
+        on_top = sum(row["overage"] for row in ahead)
+        extra = f"; overage on top {on_top:,.0f}" if on_top >= 0.5 else ""
+        lines += _sentences([f"{item}: {told}{extra}"])
+    return lines
 
 
 def _sentences(said: Sequence[str]) -> list[str]:

@@ -1,13 +1,10 @@
 """From screening to enrolment: how many of the screened never enrol, and when the others do.
 
-Reads the site panel. Learned: the share that fails by study (partially pooled over the studies of
-the workspace, old months counting less where they predict worse), and the months from screening to
-enrolment and to failure (one law for the workspace). Patients still in screening are censored.
-Sites that report no screening are counted at enrolment: for them the funnel changes nothing.
-
-References
-----------
-Smith (1979), A generalization of the Bayesian steady forecasting model: discounted Beta counts.
+Reads the site panel. Learned: the share that fails by study (its logit follows a random walk whose
+steps, and where it starts, are pooled over the studies of the workspace), and the months from
+screening to enrolment and to failure (one law for the workspace). Patients still in screening are
+censored. Sites that report no screening are counted at enrolment: for them the funnel changes
+nothing.
 """
 
 from __future__ import annotations

@@ -70,16 +70,18 @@ def learn(inputs: ClinicalInputs, *, seed: int, method: Method = "laplace") -> L
 
     Notes
     -----
-    Rates are learned from the enrolled, at sites that report screening too: the share of the
-    screened who fail differs by site and drifts, and a rate by way of the screened takes on the
-    error of that share (on a real trial it cost a third of the score: ``experiments/funnel``).
-    Patients in screening count where they are: in the months just ahead.
+    Where screening is reported, rates are learned from the screened and turned into the enrolled
+    by the learned share: the screened are more, and they come before those who enrol, so a site
+    that has just opened is not taken for a slow one (simulated in ``experiments/funnel``, where
+    also a real trial stands that goes the other way). Months that tell of the enrolled alone are
+    counted there.
     """
     panel = site_panel(inputs)
+    funnel = fit_funnel(panel, seed=seed)
     return Learned(
         panel=panel,
-        funnel=fit_funnel(panel, seed=seed),
-        rates=fit_rates(panel, _counted_at_enrolment(panel), seed=seed),
+        funnel=funnel,
+        rates=fit_rates(panel, funnel.yields(panel), seed=seed),
         activation=fit_activation(inputs, seed=seed),
         dropout=fit_dropout(inputs, seed=seed),
         conversion=fit_conversion(inputs, seed=seed, method=method),
@@ -97,15 +99,12 @@ def relearn(
         flat = np.frombuffer(values, dtype="<f8").astype(np.float64)
         found.setdefault(part, {})[name] = flat.reshape(json.loads(shape))
     panel = site_panel(inputs)
+    funnel = rebuild_funnel(found["funnel"], panel)
     return Learned(
         panel=panel,
-        funnel=rebuild_funnel(found["funnel"], panel),
-        rates=rebuild_rates(found["rates"], panel, _counted_at_enrolment(panel)),
+        funnel=funnel,
+        rates=rebuild_rates(found["rates"], panel, funnel.yields(panel)),
         activation=rebuild_activation(found["activation"], inputs),
         dropout=rebuild_dropout(found["dropout"], inputs),
         conversion=rebuild_conversion(found["conversion"], inputs, method=method),
     )
-
-
-def _counted_at_enrolment(panel: SitePanel) -> np.ndarray:
-    return np.ones(len(panel.sites))

@@ -69,11 +69,12 @@ class Observed:
 def counted_of(panel: SitePanel, yields: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Patients counted and exposure (G, T) in months per enrolled patient; NaN: not known.
 
-    Where a counted patient is expected to be less than one enrolled, those screened are counted.
+    Where a counted patient is expected to be less than one enrolled, those screened are counted; a
+    month that does not tell of them is counted at enrolment.
     """
-    screens = (yields < 1)[:, None]
+    screens = (yields < 1)[:, None] & ~np.isnan(panel.screened)
     counts = np.where(screens, panel.screened, panel.enrolled)
-    exposures = panel.exposure / yields[:, None]
+    exposures = panel.exposure / np.where(screens, yields[:, None], 1.0)
     return np.where(exposures > 0, counts, np.nan), exposures
 
 

@@ -177,7 +177,7 @@ CLINIC = Guide(
         "Fill the sheet 'sites': one row a site. Open sites have an activated_date, planned ones a "
         "planned_activation_date.",
         "Fill the sheet 'enrolment': one row a site and month. enrolled is enough; screened and "
-        "screen_failed make the forecast better.",
+        "screen_failed tell who is on the way.",
         "Fill 'cohorts', 'study_events', 'tier_lines' and 'enrolment_plan' with what you have. "
         "They may stay empty.",
         "Leave 'schedule' and 'items' to the supply planner.",

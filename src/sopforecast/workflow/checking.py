@@ -11,6 +11,7 @@ from sopforecast.baseline.checks import Result, run_checks
 from sopforecast.clinical.overlap import clinic_items, overlap_sentences, overlaps
 from sopforecast.core.months import add_months, month_name, parse_month
 from sopforecast.planning_store.store import Store
+from sopforecast.portfolio import items_with_history
 from sopforecast.settings import Settings
 from sopforecast.workflow.account import Account, check_lines
 from sopforecast.workflow.admission import Admitted, admit
@@ -83,9 +84,10 @@ def admit_cycle(
 
 def checks_of(history: pl.DataFrame, inputs: Admitted, settings: Settings) -> list[Result]:
     """The data-quality checks of some history, and of what else a cycle reads."""
+    items = inputs.items if inputs.items.height else None
     return run_checks(
         history,
-        inputs.items if inputs.items.height else None,
+        items_with_history(items, history, inputs.clinical),
         last_month=add_months(inputs.cycle, -1),
         levels=settings.levels,
         missing=settings.history.missing,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from sopforecast.core.draws import mean_view, quantile_view
 from sopforecast.core.months import add_months, cutoff, month_name, parse_month
 from sopforecast.errors import RequestError
 from sopforecast.planning_store.counting import counting_runs
@@ -71,7 +72,8 @@ def clinical(
     -------
     dict
         study, cycle, ``lines`` (all sentences), ``numbers`` (every number in them), branches,
-        assumptions, confirm, sites, changes (sentences), notes.
+        assumptions, confirm, sites, changes (sentences), items (demand and overage by month of all
+        items of the clinic), notes.
 
     Raises
     ------
@@ -104,8 +106,26 @@ def clinical(
         "assumptions": [asdict(one) | {"text": one.text} for one in report.assumptions],
         "numbers": report.sentences.numbers,
         "sites": report.sites.to_dicts(),
-        "notes": list(clinic.notes),
+        "items": items_of(clinic, inputs),
+        "notes": [*clinic.notes, *inputs.left_out(moment)],
     }
+
+
+def items_of(clinic: Clinic, inputs: Admitted) -> list[dict[str, Any]]:
+    """Demand of the items by month, and beside it the mean of what is shipped on top."""
+    view = quantile_view(clinic.draws)
+    mean = mean_view(clinic.draws)
+    return [
+        {
+            "unique_id": item,
+            "ds": month_name(add_months(inputs.cycle, h)),
+            "mean": float(mean[k, h]),
+            **{label: float(view[label][k, h]) for label in ("p10", "p50", "p90")},
+            "overage": float(clinic.overage[k, h]),
+        }
+        for k, item in enumerate(clinic.items)
+        for h in range(mean.shape[1])
+    ]
 
 
 def asked_on(inputs: Admitted, now: datetime) -> datetime:

@@ -142,10 +142,13 @@ def _waits(settings: Settings, report: LoadReport, complete: date, moment: datet
     cycle = add_months(complete, 1)
     closes = cutoff(cycle, cutoff_day=settings.cutoff_day)
     changed = report.rows_changed + report.rows_retracted
+    if report.table == "tier_lines":  # known from their load, the first time too
+        changed += report.rows_new
     if not changed or moment <= closes or report.table == "history":
         return []
+    word = "new or changed" if report.table == "tier_lines" else "changed"
     return [
-        f"{changed} changed {'row is' if changed == 1 else 'rows are'} known from now, after the "
+        f"{changed} {word} {'row is' if changed == 1 else 'rows are'} known from now, after the "
         f"cut-off of cycle {month_name(cycle)} ({closes:%Y-%m-%d}): the next cycle reads "
         f"{'it' if changed == 1 else 'them'}, or run --as-of {moment:%Y-%m-%d}"
     ]
