@@ -363,3 +363,36 @@ def test_a_site_is_drawn_the_same_whoever_stands_beside_it() -> None:
 def test_no_sites_at_all() -> None:
     inputs = clinical_inputs(CYCLE)
     assert sampled(inputs, paths=10).month.shape == (10, 0)
+
+
+def test_a_site_that_opened_between_the_cycle_and_its_cut_off_opens_on_that_day():
+    """Known for certain: every path opens S2 on the 11th of the cycle's month; S3 is not known."""
+    from datetime import date
+
+    from sopforecast.clinical.activation import fit_activation, sample_activation
+    from sopforecast.clinical.inputs import clinical_inputs
+    from sopforecast.clinical.panel import site_panel
+
+    tables = {
+        "studies": pl.DataFrame({"study": ["A"]}),
+        "sites": pl.DataFrame(
+            {
+                "study": ["A"] * 4,
+                "site": ["S1", "S2", "S3", "S4"],
+                "planned_activation_date": [date(2026, 9, 1)] * 4,
+                "activated_date": [
+                    date(2026, 9, 5), date(2026, 12, 11), date(2026, 12, 20), date(2026, 9, 5)
+                ],
+                "closed_date": [None, None, None, date(2026, 12, 8)],
+            }
+        ),
+    }  # fmt: skip
+    inputs = clinical_inputs(date(2026, 12, 1), cut_off=date(2026, 12, 15), **tables)
+    panel = site_panel(inputs)
+    assert panel.opened[1] == panel.opened[2] == -1
+    assert panel.closed[3] < len(panel.months)  # closed by the cut-off: nothing more is expected
+    fit = fit_activation(inputs, seed=1)
+    found = sample_activation(fit, inputs, panel, paths=200, horizon=6, seed=1)
+    assert (found.month[:, 1] == 0).all()
+    np.testing.assert_allclose(found.first_share[:, 1], 21 / 31)
+    assert len(np.unique(found.month[:, 2])) > 1

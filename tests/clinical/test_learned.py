@@ -127,15 +127,7 @@ def test_however_little_there_is_it_is_read_back(name):
     assert again.tier_conversion.equals(first.tier_conversion)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=pytest.mark.xfail(
-            name == "account lines only", strict=True,
-            reason="clinical.conversion: a rebuilt conversion does not say that it is prior only"))
-        for name in SMALL
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("name", SMALL)
 def test_however_little_there_is_it_is_said_again(name):
     inputs = _inputs(name)
     first = learn(inputs, seed=3)

@@ -234,9 +234,11 @@ def run_parts() -> Callable[..., dict[str, Any]]:
                 "mean": 3.1 * lead + shift,
                 **{f"p{q:02d}": q / 16 + shift for q in (5, 10, 25, 50, 75, 90, 95)},
             }
-            for level, node in (("study", "NOVA|ü"), ("site", "S1"))
+            for level, node, lead, month in (
+                ("study", "NOVA|ü", 1, months[0]),
+                ("site", "S1", 2, months[1]),
+            )
             for measure in ("monthly", "cumulative")
-            for lead, month in enumerate(months, start=1)
         ]
         converting = {
             "scope": "study", "owner": "*", "tier": "pipeline", "mean": 0.1 + 2**-54,
@@ -273,14 +275,12 @@ def run_parts() -> Callable[..., dict[str, Any]]:
             "statements": whole(Statements, statements),
             "bridge": whole(Bridge, bridge),
             "enrolment_forecasts": whole(EnrolmentForecasts, patients),
-            "tier_conversion": whole(
-                TierConversion, [converting | {"name": name} for name in ("*", "NOVA|ü")]
-            ),
+            "tier_conversion": whole(TierConversion, [converting | {"name": "NOVA|ü"}]),
             "clinical_parameters": whole(
                 ClinicalParameters,
                 [
                     {"part": part, "parameter": "draws", "shape": "[2]", "values": blob}
-                    for part in ("funnel", "rates", "activation")
+                    for part in ("funnel", "rates")
                 ],
             ),
             "loads_used": [],

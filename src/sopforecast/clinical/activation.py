@@ -200,6 +200,8 @@ def sample_activation(
             continue
         if record.state[row] == OPENED:
             month[:, site] = -1
+            if record.opened[row] > record.last_day:  # known: in the cycle's own days
+                day[:, site] = int(record.opened[row])
         if record.state[row] != WAITING:
             continue
         rng = series_rng(seed, "activation", *panel.sites[site])

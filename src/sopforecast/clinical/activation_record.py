@@ -32,6 +32,8 @@ class ActivationRecord:
     planned : ndarray (N,)
         Day of the planned date as an ordinal; NaN: none. A waiting site without one has its
         study's first-patient date when the site's status is ``planned`` and that day is ahead.
+    opened : ndarray (N,)
+        Day it opened, up to the cut-off, as an ordinal; NaN: not known, or not open.
     slip : ndarray (N,)
         Days; NaN where either day is not known.
     elapsed : ndarray (N,)
@@ -51,6 +53,7 @@ class ActivationRecord:
     sites: tuple[tuple[str, str], ...]
     state: np.ndarray
     planned: np.ndarray
+    opened: np.ndarray
     slip: np.ndarray
     elapsed: np.ndarray
     probability: np.ndarray
@@ -108,6 +111,7 @@ def activation_record(inputs: ClinicalInputs) -> ActivationRecord:
         sites=keys,
         state=state,
         planned=planned,
+        opened=_ordinals(rows["activated_date"]),
         slip=_ordinals(rows["activated_date"]) - planned,
         elapsed=last_day.toordinal() - planned,
         probability=_floats(rows["activation_probability"]),

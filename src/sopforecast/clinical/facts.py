@@ -145,6 +145,8 @@ def _sites(before: ClinicalInputs, after: ClinicalInputs, study: str) -> Iterato
                 if closed is None
                 else (f"{site} closed on {day_text(closed)}")
             )
+        elif row["status"] == "closed" != old["status"]:
+            yield f"{site} is closed"
         yield from _differences(f"{site}'s", old, row, _SITE_FIELDS)
     yield from (f"{site} is no longer listed" for site in then if site not in now)
 

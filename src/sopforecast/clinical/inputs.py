@@ -1,13 +1,13 @@
 """What a cycle reads of the clinic: the eight tables as known by a cut-off, none of its own months.
 
-Things that happen after the last month that is over (``activated_date``, ``closed_date``,
-``converted_ds``) read as not yet happened.
+Days after the cut-off (``activated_date``, ``closed_date``) and patients of the cycle's own months
+(``enrolment``, ``converted_ds``) read as not yet happened.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 
 import dataframely as dy
 import polars as pl
@@ -69,24 +69,29 @@ class ClinicalInputs:
         return self.studies.is_empty() and self.tier_lines.is_empty()
 
 
-def clinical_inputs(cycle: date, **tables: pl.DataFrame) -> ClinicalInputs:
+def clinical_inputs(
+    cycle: date, *, cut_off: date | None = None, **tables: pl.DataFrame
+) -> ClinicalInputs:
     """Put the tables of a cycle together; a table that is not given has no rows.
 
     Parameters
     ----------
     cycle : date
-        First forecast month; enrolment from it on, and what happened since, is not read.
+        First forecast month; enrolment from it on is not read.
+    cut_off : date, optional
+        Last day on which a site may have opened or closed; that before the cycle when left out.
     **tables : pl.DataFrame
         By name of ``CLINICAL_TABLES``; columns beside those of the schema are dropped, but for
-        ``known_at`` of ``tier_lines``, which is the end of time where it is missing.
+        ``known_at`` of ``tier_lines``, which is null where it is missing.
     """
     frames = {
         name: _columns(tables.get(name), schema, keeps_known=name == "tier_lines")
         for name, schema in CLINICAL_TABLES.items()
     }
     frames["enrolment"] = frames["enrolment"].filter(pl.col("ds") < cycle)
+    last_day = cycle - timedelta(days=1) if cut_off is None else cut_off
     frames["sites"] = frames["sites"].with_columns(
-        _not_yet("activated_date", cycle), _not_yet("closed_date", cycle)
+        _not_yet("activated_date", last_day), _not_yet("closed_date", last_day)
     )
     frames["tier_lines"] = _open_again(frames["tier_lines"], cycle).sort("line_id", KNOWN_AT)
     return ClinicalInputs(cycle=cycle, **frames)
@@ -113,8 +118,8 @@ def _columns(
     return frame.select(names).cast(dtypes).sort(schema.primary_key())  # type: ignore[arg-type]
 
 
-def _not_yet(column: str, cycle: date) -> pl.Expr:
-    return pl.when(pl.col(column) < cycle).then(pl.col(column)).alias(column)
+def _not_yet(column: str, last_day: date) -> pl.Expr:
+    return pl.when(pl.col(column) <= last_day).then(pl.col(column)).alias(column)
 
 
 def _open_again(lines: pl.DataFrame, cycle: date) -> pl.DataFrame:

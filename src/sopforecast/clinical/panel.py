@@ -66,7 +66,9 @@ def site_panel(inputs: ClinicalInputs) -> SitePanel:
 
     Sites are those of ``sites`` and any that counted patients. A site opens in the month of its
     ``activated_date``, or in that of its first patient when that is earlier or no date is given;
-    ``closed_date`` is the first day on which it is closed. A site whose status, or whose study's,
+    ``closed_date`` is the first day on which it is closed. A site that opens between the cycle's
+    first day and its cut-off has not opened by the end of the panel; one that closes there has
+    closed, and nothing more is expected of it. A site whose status, or whose study's,
     is ``closed`` without a date is closed at the end. A month without a row, or with a blank in
     one of its cohorts, is not reported. Where patients were counted in a month in which a site
     should have been closed, it is taken as open for all of it: the count is believed.
@@ -74,8 +76,10 @@ def site_panel(inputs: ClinicalInputs) -> SitePanel:
     counted = _counted(inputs.enrolment)
     sites = _sites(inputs, counted)
     first = _first_patient(counted)
-    dates = [_opening(row, first.get((row["study"], row["site"]))) for row in sites]
     before = last_month(inputs)
+    dates = [
+        _opening(row, first.get((row["study"], row["site"])), before=inputs.cycle) for row in sites
+    ]
     start = min((opened for opened, _ in dates if opened is not None), default=before)
     months = month_range(min(start, before).replace(day=1), 1 + months_between(start, before))
     where = {(row["study"], row["site"]): at for at, row in enumerate(sites)}
@@ -144,14 +148,14 @@ def _first_patient(counted: pl.DataFrame) -> dict[tuple[str, str], date]:
     return {(study, site): ds for study, site, ds in first.iter_rows()}
 
 
-def _opening(row: dict[str, Any], first: date | None) -> tuple[date | None, bool]:
-    """The day a site opened, and whether only its first patient tells."""
+def _opening(row: dict[str, Any], first: date | None, *, before: date) -> tuple[date | None, bool]:
+    """The day a site opened before the cycle, and whether only its first patient tells."""
     activated, closed = row["activated_date"], row["closed_date"]
     if activated is None and closed is not None and (first is None or first >= closed):
         first = None
     if activated is None or (first is not None and first < activated.replace(day=1)):
         return first, first is not None
-    return activated, False
+    return (activated if activated < before else None), False
 
 
 def _closing(row: dict[str, Any], cycle: date, *, is_shut: bool) -> date | None:

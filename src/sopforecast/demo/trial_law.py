@@ -184,7 +184,10 @@ def law_in_words() -> tuple[str, ...]:
         f"(sd {LAW.shock_sd:.0%}).",
         f"{LAW.fail_share:.0%} of the screened fail; screening takes 0 to {len(LAW.delay) - 1} "
         "months.",
-        f"Sites open {LAW.slip_mean_days:g} days late on average (sd {LAW.slip_sd_days:g}).",
+        f"Sites open {LAW.slip_mean_days:g} days late on average (sd {LAW.slip_sd_days:g}); "
+        "planned ones open at all with the probability in their table.",
+        f"The amendment AMD-2 comes with probability {AMENDED_CHANCE:.0%} and multiplies screening "
+        f"by {AMENDED[0]:g} to {AMENDED[1]:g} (80%).",
         f"{LAW.dropout:.0%} of patients in treatment leave each month; treatment takes "
         f"{LAW.treatment_months} months.",
         f"A line is enrolled in the end with probability: {tiers}.",

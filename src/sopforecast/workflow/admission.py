@@ -148,7 +148,7 @@ def read_clinic(
     clinic = {name: tables[name] for name in CLINICAL_TABLES}
     clinic["tier_lines"] = known_versions(store, "tier_lines", known_by=known_by)
     loads = {load_id for rows in clinic.values() for load_id in rows["load_id"]}
-    return clinical_inputs(cycle, **clinic), tuple(sorted(loads))
+    return clinical_inputs(cycle, cut_off=known_by.date(), **clinic), tuple(sorted(loads))
 
 
 def _refuse_gap(history: pl.DataFrame, cycle: date, known_by: datetime) -> None:
