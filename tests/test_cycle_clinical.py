@@ -421,15 +421,15 @@ def test_account_lines_of_an_item_with_a_history_are_not_added():
         assert getattr(listed, name).equals(getattr(plain, name)), name
 
 
-def _worse(tables):
-    """Whatever happens in the cycle's month or later, different."""
+def _worse(tables, *, day=date(2026, 12, 3)):
+    """Whatever happens in the cycle's month or later, different; sites open from ``day`` on."""
     enrolment = tables["enrolment"]
     ahead = enrolment.filter(pl.col("ds") == date(2026, 11, 1)).with_columns(
         pl.lit(77.0).alias(name) for name in ("screened", "enrolled", "dropped_out")
     )
     later = [ahead.with_columns(ds=pl.lit(add_months(CYCLE, k))) for k in (0, 1, 7)]
     sites, lines = tables["sites"], tables["tier_lines"]
-    opened = pl.when(pl.col("activated_date").is_null()).then(date(2026, 12, 3)).otherwise(
+    opened = pl.when(pl.col("activated_date").is_null()).then(day).otherwise(
         pl.col("activated_date"))  # fmt: skip
     closed = pl.when(pl.col("closed_date").is_null()).then(date(2027, 1, 9)).otherwise(
         pl.col("closed_date"))  # fmt: skip
@@ -524,3 +524,16 @@ def test_an_item_of_history_before_its_first_month_has_no_demand_as_before():
     (row,) = _close(result, history, None).observations.to_dicts()
     told = result.statements.row(0, named=True)
     assert row["y"] == pytest.approx((30.0 - told["baseline"]) / told["unit_sd"])
+
+
+def test_what_happens_after_a_later_cut_off_changes_no_byte(trial_tables):
+    """Sites are known up to the cut-off, patients up to the last month that is over."""
+    spoiled = _worse(trial_tables, day=date(2026, 12, 16))
+    one, other = (
+        _run(clinical=clinical_inputs(CYCLE, cut_off=date(2026, 12, 15), **tables))
+        for tables in (trial_tables, spoiled)
+    )
+    _same(one, other)
+    opened = _worse(trial_tables)
+    known = _run(clinical=clinical_inputs(CYCLE, cut_off=date(2026, 12, 15), **opened))
+    assert known.clinic.draws.tobytes() != one.clinic.draws.tobytes()

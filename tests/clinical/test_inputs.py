@@ -64,6 +64,22 @@ def test_what_happens_from_the_cycle_on_has_not_happened():
     assert sites["activated_date"].to_list() == sites["closed_date"].to_list() == expected
 
 
+def test_a_site_counts_from_its_day_up_to_the_cut_off():
+    days = [date(2026, 12, 1), date(2026, 12, 15), date(2026, 12, 16)]
+    rows = [{"study": "NOVA", "site": f"S{k}", "activated_date": d, "closed_date": d}
+            for k, d in enumerate(days)]  # fmt: skip
+    count = {"study": "NOVA", "site": "S0", "cohort": "all", "ds": CYCLE, "enrolled": 2.0}
+    line = LINE | {"outcome": "converted", "converted_ds": CYCLE}
+    inputs = clinical_inputs(
+        CYCLE, cut_off=date(2026, 12, 15), sites=pl.DataFrame(rows),
+        enrolment=pl.DataFrame([count]), tier_lines=pl.DataFrame([line]),
+    )  # fmt: skip
+    assert inputs.sites["activated_date"].to_list() == [*days[:2], None]
+    assert inputs.sites["closed_date"].to_list() == [*days[:2], None]
+    assert inputs.enrolment.is_empty()  # patients of the cycle's own months are never read
+    assert inputs.tier_lines["outcome"].to_list() == ["open"]
+
+
 def test_a_line_that_converts_from_the_cycle_on_is_open():
     rows = [
         LINE | {"line_id": f"P-{k}", "outcome": "converted", "converted_ds": month,

@@ -298,7 +298,7 @@ def test_since_when_a_line_stands_in_its_tier_is_part_of_the_hash(
 
 
 def test_what_happens_in_the_cycle_leaves_the_hash(store: Store) -> None:
-    """Enrolment of its own months, a site opened and a line converted in them: not read."""
+    """Enrolment of its own months, and days of a site after the cut-off, are not read."""
     at = datetime(2026, 11, 10)
     _load(store, THREE, at=at, through=OCTOBER)
     _say(store, STUDY, at=at, table="studies")
@@ -308,13 +308,28 @@ def test_what_happens_in_the_cycle_leaves_the_hash(store: Store) -> None:
     now = datetime(2026, 11, 14)
     before = _admit(store, now)
     _say(store, _count(11), at=datetime(2026, 11, 12), table="enrolment")
-    _say(store, site | {"activated_date": date(2026, 11, 11), "closed_date": date(2027, 1, 1)},
+    _say(store, site | {"activated_date": date(2026, 11, 15), "closed_date": date(2027, 1, 1)},
          at=datetime(2026, 11, 12), table="sites")  # fmt: skip
     after = _admit(store, now)
     assert after.input_hash == before.input_hash
     assert after.clinical.sites["activated_date"].to_list() == [None]
     _say(store, _count(10, 3.0), at=datetime(2026, 11, 13), table="enrolment")
     assert _admit(store, now).input_hash != before.input_hash
+
+
+def test_a_site_that_opened_by_the_cut_off_has_opened(store: Store) -> None:
+    """The cut-off is the 15th; loaded on the 20th, the first version of a site is always known."""
+    _load(store, THREE, at=datetime(2026, 11, 10), through=OCTOBER)
+    _say(store, STUDY, at=datetime(2026, 11, 10), table="studies")
+    sites = [
+        {"study": "NOVA", "site": f"S{day}", "activated_date": date(2026, 11, day)}
+        for day in (14, 15, 16)
+    ]
+    _say(store, *sites, at=datetime(2026, 11, 20), table="sites")
+    found = _admit(store, datetime(2026, 11, 20)).clinical.sites
+    assert found["activated_date"].to_list() == [date(2026, 11, 14), date(2026, 11, 15), None]
+    late = _admit(store, datetime(2026, 11, 20), as_of="2026-11-20").clinical.sites
+    assert late["activated_date"].null_count() == 0
 
 
 def test_enrolment_of_the_cycle_does_not_wait(store: Store) -> None:
