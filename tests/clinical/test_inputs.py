@@ -140,3 +140,20 @@ def test_demand_comes_of_a_schedule_or_of_account_lines():
     only = clinical_inputs(CYCLE, schedule=schedule)
     assert only.has_demand
     assert only.is_empty  # a schedule of no study asks for nothing
+
+
+def test_what_closes_later_is_not_closed_yet_whatever_its_status_says_today():
+    sites = pl.DataFrame(
+        {
+            "study": ["A"] * 3,
+            "site": ["S1", "S2", "S3"],
+            "closed_date": [date(2026, 3, 1), date(2026, 9, 1), None],
+            "status": ["closed"] * 3,
+        }
+    )
+    studies = pl.DataFrame(
+        {"study": ["A"], "status": ["closed"], "last_patient_date": [date(2026, 10, 1)]}
+    )
+    found = clinical_inputs(date(2026, 6, 1), sites=sites, studies=studies)
+    assert found.sites["status"].to_list() == ["closed", "active", "closed"]
+    assert found.studies["status"].to_list() == ["active"]

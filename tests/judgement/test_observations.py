@@ -126,9 +126,7 @@ def test_an_awaited_item_without_an_actual_is_unknown_and_not_zero(hierarchy):
     actuals = _actuals().filter(pl.col("unique_id") != "c")
     rows = ({"node": "total"}, {"override_id": "o2", "node": "total"} | _in(date(2026, 3, 1)))
     said = pl.DataFrame([ROW | row for row in rows], schema_overrides=TYPES)
-    found, notes = observe(
-        said, actuals, hierarchy, closed=CLOSED, awaited={"c": date(2026, 3, 1)}
-    )
+    found, notes = observe(said, actuals, hierarchy, closed=CLOSED, awaited={"c": date(2026, 3, 1)})
     assert found["override_id"].to_list() == ["o1"]
     assert found["y"][0] == pytest.approx((44.0 - 100.0) / 20.0)
     assert "1 overrides wait" in notes[0]

@@ -90,6 +90,8 @@ def clinical_inputs(
     }
     frames["enrolment"] = frames["enrolment"].filter(pl.col("ds") < cycle)
     last_day = cycle - timedelta(days=1) if cut_off is None else cut_off
+    frames["sites"] = _as_of(frames["sites"], "closed_date", last_day)
+    frames["studies"] = _as_of(frames["studies"], "last_patient_date", last_day)
     frames["sites"] = frames["sites"].with_columns(
         _not_yet("activated_date", last_day), _not_yet("closed_date", last_day)
     )
@@ -116,6 +118,14 @@ def _columns(
             blank = pl.lit(ANY if name in schema.primary_key() else None)
             frame = frame.with_columns(blank.alias(name))
     return frame.select(names).cast(dtypes).sort(schema.primary_key())  # type: ignore[arg-type]
+
+
+def _as_of(frame: pl.DataFrame, closing: str, last_day: date) -> pl.DataFrame:
+    """What is closed by a later day was not closed yet; ``closed`` without a day stays closed."""
+    early = (pl.col("status") == "closed") & (pl.col(closing) > last_day)
+    status = pl.when(early.fill_null(False)).then(pl.lit("active"))
+    text = status.otherwise(pl.col("status").cast(pl.String))
+    return frame.with_columns(status=text.cast(frame.schema["status"]))
 
 
 def _not_yet(column: str, last_day: date) -> pl.Expr:
