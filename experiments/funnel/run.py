@@ -26,7 +26,7 @@ import polars as pl
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
-from ways import as_product, by_screened, with_delayed_exposure, with_first_screened
+from ways import as_product, delayed_exposure, first_screened, of_enrolled
 
 from sopforecast.clinical.funnel import fit_funnel
 from sopforecast.clinical.inputs import ClinicalInputs, clinical_inputs
@@ -43,11 +43,9 @@ WHOLE_MONTH = 0.95
 PAUSE = date(2015, 12, 1)
 OURS, DECLARED = "sopforecast", "chained funnel"
 FIXED, RUN_RATE = "fixed rate", "run rate"
-METHODS = (
-    OURS, "sopforecast, prescreened as screened", "sopforecast, no screening", DECLARED,
-    "by way of the eligible", "by way of the prescreened",
-    "eligible in the first two months", "exposure delayed", FIXED, RUN_RATE,
-)  # fmt: skip
+PRESCREENED, SILENT = "sopforecast, prescreened as screened", "sopforecast, no screening"
+ENROLLED, FIRST, DELAYED = "of the enrolled", "eligible in the first two months", "exposure delayed"
+METHODS = (OURS, PRESCREENED, SILENT, DECLARED, ENROLLED, FIRST, DELAYED, FIXED, RUN_RATE)
 RECENT = 6
 
 
@@ -104,7 +102,7 @@ def chained(record: Record, origin: int, *, paths: int) -> np.ndarray:
     """Prescreened become eligible, eligible enrol: two funnels, one after the other (paths,)."""
     first = seen_by(record, origin, screened=record.prescreened, enrolled=record.eligible)
     known = learn(first, seed=SEED)
-    eligible = by_screened(known, first, paths=paths, horizon=AHEAD, seed=SEED)[:, 0]
+    eligible = as_product(known, first, paths=paths, horizon=AHEAD, seed=SEED)[:, 0]
     second = site_panel(seen_by(record, origin, screened=record.eligible, enrolled=record.enrolled))
     funnel = fit_funnel(second, seed=SEED)
     rng = series_rng(SEED, "chained", str(origin))
@@ -129,23 +127,20 @@ def forecasts(record: Record, origin: int, *, paths: int) -> dict[str, np.ndarra
     """Sampled total of the next three months by method, each (paths,)."""
     size = {"paths": paths, "horizon": AHEAD, "seed": SEED}
     out = {DECLARED: chained(record, origin, paths=paths)}
-    for screened, ours, other in (
-        (record.eligible, OURS, "by way of the eligible"),
-        (record.prescreened, "sopforecast, prescreened as screened", "by way of the prescreened"),
-        (None, "sopforecast, no screening", None),
+    for name, screened in (
+        (PRESCREENED, record.prescreened),
+        (SILENT, None),
+        (OURS, record.eligible),
     ):
         inputs = seen_by(record, origin, screened=screened, enrolled=record.enrolled)
         known = learn(inputs, seed=SEED)
-        out[ours] = as_product(known, inputs, **size).sum(axis=(1, 2))
-        if other:
-            out[other] = by_screened(known, inputs, **size).sum(axis=(1, 2))
-        if ours == OURS:
-            first = with_first_screened(known, months=2, seed=SEED)
-            out["eligible in the first two months"] = as_product(first, inputs, **size).sum(
-                axis=(1, 2)
-            )
-            delayed = with_delayed_exposure(known, seed=SEED)
-            out["exposure delayed"] = as_product(delayed, inputs, **size).sum(axis=(1, 2))
+        out[name] = as_product(known, inputs, **size).sum(axis=(1, 2))
+    for name, seen in (
+        (ENROLLED, known.panel),
+        (FIRST, first_screened(known, months=2)),
+        (DELAYED, delayed_exposure(known)),
+    ):
+        out[name] = of_enrolled(known, inputs, seen=seen, **size).sum(axis=(1, 2))
     return out | peers(record, origin, paths=paths)
 
 

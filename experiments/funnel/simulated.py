@@ -1,4 +1,4 @@
-"""Simulated trials: rates learned from the enrolled, or by way of the screened.
+"""Simulated trials: rates learned from the screened, or from the enrolled.
 
     python experiments/funnel/simulated.py [--trials 32] [--paths 1000] [--small] [--out FILE]
 
@@ -25,7 +25,7 @@ import polars as pl
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
-from ways import as_product, by_screened, with_delayed_exposure, with_first_screened
+from ways import as_product, delayed_exposure, first_screened, of_enrolled
 
 from sopforecast.clinical.inputs import ClinicalInputs, clinical_inputs
 from sopforecast.clinical.learned import learn
@@ -35,8 +35,8 @@ from sopforecast.core.months import add_months
 SEED, CYCLE, TRIAL = 20260101, date(2027, 1, 1), "T"
 HORIZONS = (3, 6)
 FIRST = 2
-"""A site's months in which the candidate counts the screened."""
-OURS, SCREENED = "of the enrolled", "by way of the screened"
+"""A site's months in which one way counts the screened."""
+OURS, ENROLLED = "sopforecast", "of the enrolled"
 MIXED = "of the screened in the first two months"
 DELAYED = "of the enrolled, exposure delayed"
 
@@ -157,13 +157,11 @@ def forecasts(inputs: ClinicalInputs, *, paths: int) -> dict[str, np.ndarray]:
     """Enrolled (paths, G, H) by method."""
     size = {"paths": paths, "horizon": max(HORIZONS), "seed": SEED}
     known = learn(inputs, seed=SEED)
-    first = with_first_screened(known, months=FIRST, seed=SEED)
-    delayed = with_delayed_exposure(known, seed=SEED)
     return {
         OURS: as_product(known, inputs, **size),
-        SCREENED: by_screened(known, inputs, **size),
-        MIXED: as_product(first, inputs, **size),
-        DELAYED: as_product(delayed, inputs, **size),
+        ENROLLED: of_enrolled(known, inputs, **size),
+        MIXED: of_enrolled(known, inputs, seen=first_screened(known, months=FIRST), **size),
+        DELAYED: of_enrolled(known, inputs, seen=delayed_exposure(known), **size),
     }
 
 

@@ -1,7 +1,8 @@
-"""Ways from the months so far to enrolled patients by site and month: the product's, and another.
+"""Ways from the months so far to enrolled patients by site and month: the product's, and others.
 
-The product learns rates from the enrolled; by way of the screened, rates are learned from those
-screened where a site reports them, and the funnel's share of failures turns them into enrolled.
+The product learns rates from the screened where a site reports them, and the funnel's share of
+failures turns them into enrolled. Others learn rates from the enrolled; the share says how many are
+screened for them, the delay and those in screening shape the months just ahead.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from sopforecast.clinical.enrolment import fit_rates, sample_rates
 from sopforecast.clinical.events import sample_events
 from sopforecast.clinical.inputs import ClinicalInputs
 from sopforecast.clinical.learned import Learned
+from sopforecast.clinical.panel import SitePanel
 from sopforecast.clinical.simulate import site_counts
 
 
@@ -28,25 +30,28 @@ def as_product(
     return trial.enrolled.sum(axis=2, dtype=np.int64)
 
 
-def by_screened(
+def of_enrolled(
     known: Learned,
     inputs: ClinicalInputs,
     *,
     paths: int,
     horizon: int,
     seed: int,
+    seen: SitePanel | None = None,
 ) -> np.ndarray:
-    """Enrolled (paths, G, horizon) with rates of the screened where a site reports them.
+    """Enrolled (paths, G, horizon) with rates of the enrolled, as ``seen`` has them.
 
-    Every path's screened fail with its own share. No target, no capacity.
+    A path screens by its own share of failures, so that its rate of enrolled is what was learned.
+    Sites that have opened only; no target, no capacity.
     """
     panel, funnel = known.panel, known.funnel
-    yields = funnel.yields(panel)
     size = {"paths": paths, "horizon": horizon, "seed": seed}
-    rates = sample_rates(fit_rates(panel, yields, seed=seed), panel, **size)
+    fit = fit_rates(seen or panel, np.ones(len(panel.sites)), seed=seed)
+    rates = sample_rates(fit, panel, **size)
+    yields = funnel.yields(panel)
     passing = 1.0 - funnel.fail[np.arange(paths) % len(funnel.fail)][:, panel.study_of]
-    counted = np.where(yields < 1.0, passing / yields, 1.0)  # the screened are what was learned
-    rates = replace(rates, open=rates.open * counted[:, :, None].astype(np.float32))
+    by_path = np.where(funnel.reports, yields / passing, 1.0)  # screened by a mean share otherwise
+    rates = replace(rates, open=rates.open * by_path[:, :, None].astype(np.float32))
     events = sample_events(inputs, panel, **size)
     openings = sample_activation(known.activation, inputs, panel, stretch=events.stretch, **size)
     counts = site_counts(panel, rates, funnel, openings, events, cycle=inputs.cycle, **size)
@@ -54,8 +59,8 @@ def by_screened(
     return total
 
 
-def with_first_screened(known: Learned, *, months: int, seed: int) -> Learned:
-    """Rates of the enrolled, but of the screened in the first months of a site that reports them.
+def first_screened(known: Learned, *, months: int) -> SitePanel:
+    """Counts of the enrolled, but of the screened in a site's first months where it reports them.
 
     In those months the screened stand for the share of them that is expected to enrol.
     """
@@ -63,16 +68,15 @@ def with_first_screened(known: Learned, *, months: int, seed: int) -> Learned:
     age = np.arange(len(panel.months)) - panel.opened[:, None]
     yields = known.funnel.yields(panel)[:, None]
     first = (age >= 0) & (age < months) & (yields < 1.0) & ~np.isnan(panel.screened)
-    seen = replace(
+    return replace(
         panel,
         enrolled=np.where(first, panel.screened, panel.enrolled),
         exposure=np.where(first, panel.exposure / yields, panel.exposure),
     )
-    return replace(known, rates=fit_rates(seen, np.ones(len(panel.sites)), seed=seed))
 
 
-def with_delayed_exposure(known: Learned, *, seed: int) -> Learned:
-    """Rates of the enrolled, a site's first months counting as far as its patients may have come.
+def delayed_exposure(known: Learned) -> SitePanel:
+    """Counts of the enrolled, a site's first months exposed as far as its patients may have come.
 
     Enrolled of a month were screened in it and in those before: expected are the rate times the
     exposure of these months, each weighted by the chance of that delay.
@@ -83,5 +87,4 @@ def with_delayed_exposure(known: Learned, *, seed: int) -> Learned:
     for delay, share in enumerate(chance[:months]):
         delayed[:, delay:] += share * panel.exposure[:, : months - delay]
     counts = known.funnel.reports[:, None] & (panel.exposure > 0)
-    seen = replace(panel, exposure=np.where(counts, delayed, panel.exposure))
-    return replace(known, rates=fit_rates(seen, np.ones(len(panel.sites)), seed=seed))
+    return replace(panel, exposure=np.where(counts, delayed, panel.exposure))

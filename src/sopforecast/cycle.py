@@ -31,7 +31,7 @@ from sopforecast.judgement.consensus import Known, judge, nobody_spoke
 from sopforecast.judgement.credibility import Method, fit_credibility
 from sopforecast.judgement.observations import observe
 from sopforecast.judgement.stages import statistical_stage
-from sopforecast.portfolio import draws_of, items_with_history, joined_demand
+from sopforecast.portfolio import draws_of, items_with_history, joined_demand, without_history
 from sopforecast.settings import Settings
 
 Progress = Callable[[str, float], None]
@@ -163,6 +163,7 @@ def run_cycle(
             clinic = _clinic(clinical, cleansed, settings)
     of_clinic = list(clinic.items) if clinic is not None else []
     of_both = () if clinical is None else overlap_sentences(overlaps(clinical, cleansed))
+    of_both += without_history(of_clinic, cleansed)
     fitted = cleansed.filter(~pl.col("unique_id").is_in(of_clinic))
     if fitted.height == 0 and not of_clinic:
         raise RequestError(

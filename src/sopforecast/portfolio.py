@@ -5,7 +5,7 @@ Two rooms forecast items of their own; under one hierarchy they are drawn, summe
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import polars as pl
@@ -17,6 +17,8 @@ from sopforecast.clinical.overlap import clinic_items
 from sopforecast.core.hierarchy import Hierarchy
 from sopforecast.core.joining import Part, joined, lifted, part_of_draws
 from sopforecast.settings import Settings
+
+NAMED_ITEMS = 3
 
 
 def joined_demand(month: BaselineMonth, clinic: Clinic | None, hierarchy: Hierarchy) -> Part:
@@ -73,3 +75,16 @@ def items_with_history(
         return items
     asked = set(clinic_items(clinical)) - set(history["unique_id"].to_list())
     return items.filter(~pl.col("unique_id").is_in(sorted(asked)))
+
+
+def without_history(of_clinic: Sequence[str], cleansed: pl.DataFrame) -> tuple[str, ...]:
+    """A note where sums hold demand to come of items whose past demand is not told."""
+    seen = set(cleansed["unique_id"].to_list())
+    lacking = [item for item in of_clinic if item not in seen]
+    if not lacking or not seen:
+        return ()
+    names = ", ".join(lacking[:NAMED_ITEMS]) + (", ..." if len(lacking) > NAMED_ITEMS else "")
+    return (
+        f"{names}: no past demand is loaded, so sums that hold them are compared with a past "
+        "without them.",
+    )

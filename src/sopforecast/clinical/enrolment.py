@@ -226,7 +226,8 @@ def _notes(evidence: SiteEvidence, panel: SitePanel) -> tuple[str, ...]:
     months, patients = int(evidence.months_seen.sum()), int(evidence.counted.sum())
     sites = int((evidence.months_seen > 0).sum())
     notes = [
-        f"Rates of sites: {patients:,} patients counted in {months:,} months of {sites} sites."
+        f"Rates of sites: {patients:,} patients counted in {months:,} months of {sites} sites (at "
+        "screening in a site's first two months, where that is told)."
     ]
     if patients < 100:
         notes.append("Few patients so far: what is usual of trials counts for more than the data.")

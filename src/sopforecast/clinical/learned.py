@@ -6,7 +6,7 @@ Posterior draws are given out as rows, from which the same fits are made again w
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -23,6 +23,9 @@ from sopforecast.clinical.enrolment import RateFit, fit_rates, rebuild_rates
 from sopforecast.clinical.funnel import Funnel, fit_funnel, rebuild_funnel
 from sopforecast.clinical.inputs import ClinicalInputs
 from sopforecast.clinical.panel import SitePanel, site_panel
+
+FIRST_MONTHS = 2
+"""Choice: months after its opening in which a site's patients are counted at screening."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,18 +73,17 @@ def learn(inputs: ClinicalInputs, *, seed: int, method: Method = "laplace") -> L
 
     Notes
     -----
-    Where screening is reported, rates are learned from the screened and turned into the enrolled
-    by the learned share: the screened are more, and they come before those who enrol, so a site
-    that has just opened is not taken for a slow one (simulated in ``experiments/funnel``, where
-    also a real trial stands that goes the other way). Months that tell of the enrolled alone are
-    counted there.
+    Rates are of the enrolled. Where screening is reported, a site's first months count the screened
+    instead, times the share expected to enrol: its patients are still in screening, and it would
+    be taken for a slow one. Later months count the enrolled, so that a share of failures that
+    drifts does not carry over into rates (both simulated in ``experiments/funnel``).
     """
     panel = site_panel(inputs)
     funnel = fit_funnel(panel, seed=seed)
     return Learned(
         panel=panel,
         funnel=funnel,
-        rates=fit_rates(panel, funnel.yields(panel), seed=seed),
+        rates=fit_rates(_counted(panel, funnel), np.ones(len(panel.sites)), seed=seed),
         activation=fit_activation(inputs, seed=seed),
         dropout=fit_dropout(inputs, seed=seed),
         conversion=fit_conversion(inputs, seed=seed, method=method),
@@ -103,8 +105,24 @@ def relearn(
     return Learned(
         panel=panel,
         funnel=funnel,
-        rates=rebuild_rates(found["rates"], panel, funnel.yields(panel)),
+        rates=rebuild_rates(found["rates"], _counted(panel, funnel), np.ones(len(panel.sites))),
         activation=rebuild_activation(found["activation"], inputs),
         dropout=rebuild_dropout(found["dropout"], inputs),
         conversion=rebuild_conversion(found["conversion"], inputs, method=method),
+    )
+
+
+def _counted(panel: SitePanel, funnel: Funnel) -> SitePanel:
+    """The panel rates are learned from: where patients are counted at screening, those are.
+
+    That is a site's first months, and months that tell of the screened alone.
+    """
+    age = np.arange(len(panel.months)) - panel.opened[:, None]
+    is_first = (panel.opened >= 0)[:, None] & (age >= 0) & (age < FIRST_MONTHS)
+    told = funnel.reports[:, None] & ~np.isnan(panel.screened)
+    screens = told & (is_first | np.isnan(panel.enrolled))
+    return replace(
+        panel,
+        enrolled=np.where(screens, panel.screened, panel.enrolled),
+        exposure=np.where(screens, panel.exposure / funnel.yields(panel)[:, None], panel.exposure),
     )

@@ -203,10 +203,14 @@ def _sites(clinic: Clinic, inputs: ClinicalInputs, study: str) -> pl.DataFrame:
     row_of = {name: k for k, name in enumerate(panel.sites)}
     ahead = trial.enrolled[..., :MONTHS_SHOWN].sum(axis=(2, 3), dtype=np.int64)
     silent = silent_sites(inputs, study)
+    own = inputs.sites.filter(pl.col("study") == study, pl.col("activated_date").is_not_null())
+    dated = set(own["site"].to_list())
     rows = []
     for k, site in enumerate(trial.sites):
         g = row_of[study, site]
         state = _state(panel, g, is_silent=site in silent)
+        if state == "planned" and site in dated:
+            state = "open"
         shown = None if state == "closed" else spread(ahead[:, k])
         rows.append(
             {

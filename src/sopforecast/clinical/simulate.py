@@ -102,8 +102,8 @@ def site_counts(
 
     Notes
     -----
-    The rate is of patients who enrol. A site that reports screening screens rate / (mean share of
-    the screened that enrol); each of them fails with the path's own chance, the others enrol
+    The rate is of patients who enrol. A site that reports screening screens rate / (the path's
+    share of the screened that enrol); each of them fails with that path's chance, the others enrol
     after a delay. Elsewhere patients enrol in the month they come, and the screened are those and
     as many failures as the learned share says. An event on screening moves the flow of patients.
     One on enrolment moves the flow too where it is above 1; below 1 that share of those who would
@@ -113,7 +113,6 @@ def site_counts(
     size = (paths, len(panel.sites), horizon)
     screened, stock, new = (np.zeros(size, dtype=np.int16) for _ in range(3))
     draw = np.arange(paths) % len(funnel.fail)
-    yields = np.maximum(1 - funnel.fail.mean(axis=0), _SMALLEST_YIELD)
     for g, (study, site) in enumerate(panel.sites):
         of = int(panel.study_of[g])
         rng = series_rng(seed, "site counts", study, site)
@@ -121,9 +120,7 @@ def site_counts(
         passing = np.maximum(1 - funnel.fail[draw, of], _SMALLEST_YIELD)[:, None]
         if flow.any():
             reports = bool(funnel.reports[g])
-            came = rng.poisson(
-                np.minimum(flow / (yields[of] if reports else passing), LARGEST_RATE)
-            )
+            came = rng.poisson(np.minimum(flow / passing, LARGEST_RATE))
             screened[:, g] = np.minimum(came, _LARGEST_COUNT)
             if reports:
                 came = _delayed(thin(came, passing, rng), funnel.delay[draw], rng)
