@@ -26,7 +26,7 @@ import polars as pl
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
-from ways import as_product, delayed_exposure, first_screened, of_enrolled
+from ways import as_product, by_screened, of_the_enrolled, with_delayed_exposure
 
 from sopforecast.clinical.funnel import fit_funnel
 from sopforecast.clinical.inputs import ClinicalInputs, clinical_inputs
@@ -44,8 +44,12 @@ PAUSE = date(2015, 12, 1)
 OURS, DECLARED = "sopforecast", "chained funnel"
 FIXED, RUN_RATE = "fixed rate", "run rate"
 PRESCREENED, SILENT = "sopforecast, prescreened as screened", "sopforecast, no screening"
-ENROLLED, FIRST, DELAYED = "of the enrolled", "eligible in the first two months", "exposure delayed"
-METHODS = (OURS, PRESCREENED, SILENT, DECLARED, ENROLLED, FIRST, DELAYED, FIXED, RUN_RATE)
+ENROLLED, DELAYED = "of the enrolled", "exposure delayed"
+BY_ELIGIBLE, BY_PRESCREENED = "by way of the eligible", "by way of the prescreened"
+METHODS = (
+    OURS, PRESCREENED, SILENT, DECLARED, ENROLLED, BY_ELIGIBLE, BY_PRESCREENED, DELAYED,
+    FIXED, RUN_RATE,
+)  # fmt: skip
 RECENT = 6
 
 
@@ -102,7 +106,7 @@ def chained(record: Record, origin: int, *, paths: int) -> np.ndarray:
     """Prescreened become eligible, eligible enrol: two funnels, one after the other (paths,)."""
     first = seen_by(record, origin, screened=record.prescreened, enrolled=record.eligible)
     known = learn(first, seed=SEED)
-    eligible = as_product(known, first, paths=paths, horizon=AHEAD, seed=SEED)[:, 0]
+    eligible = by_screened(known, first, paths=paths, horizon=AHEAD, seed=SEED)[:, 0]
     second = site_panel(seen_by(record, origin, screened=record.eligible, enrolled=record.enrolled))
     funnel = fit_funnel(second, seed=SEED)
     rng = series_rng(SEED, "chained", str(origin))
@@ -127,20 +131,21 @@ def forecasts(record: Record, origin: int, *, paths: int) -> dict[str, np.ndarra
     """Sampled total of the next three months by method, each (paths,)."""
     size = {"paths": paths, "horizon": AHEAD, "seed": SEED}
     out = {DECLARED: chained(record, origin, paths=paths)}
-    for name, screened in (
-        (PRESCREENED, record.prescreened),
-        (SILENT, None),
-        (OURS, record.eligible),
+    for name, screened, other in (
+        (OURS, record.eligible, BY_ELIGIBLE),
+        (PRESCREENED, record.prescreened, BY_PRESCREENED),
+        (SILENT, None, None),
     ):
         inputs = seen_by(record, origin, screened=screened, enrolled=record.enrolled)
         known = learn(inputs, seed=SEED)
         out[name] = as_product(known, inputs, **size).sum(axis=(1, 2))
-    for name, seen in (
-        (ENROLLED, known.panel),
-        (FIRST, first_screened(known, months=2)),
-        (DELAYED, delayed_exposure(known)),
-    ):
-        out[name] = of_enrolled(known, inputs, seen=seen, **size).sum(axis=(1, 2))
+        if other:
+            out[other] = by_screened(known, inputs, **size).sum(axis=(1, 2))
+        if name == OURS:
+            enrolled = of_the_enrolled(known, seed=SEED)
+            out[ENROLLED] = as_product(enrolled, inputs, **size).sum(axis=(1, 2))
+            delayed = with_delayed_exposure(known, seed=SEED)
+            out[DELAYED] = as_product(delayed, inputs, **size).sum(axis=(1, 2))
     return out | peers(record, origin, paths=paths)
 
 

@@ -1,8 +1,9 @@
-"""Simulated trials: rates learned from the screened, or from the enrolled.
+"""Simulated trials: rates of the screened, of the enrolled, or of both as the product has it.
 
     python experiments/funnel/simulated.py [--trials 32] [--paths 1000] [--small] [--out FILE]
 
-Known laws, other than any of the models': see README.md.
+Known laws, other than any of the models': see README.md. CRPS is told over that of rates of the
+enrolled.
 """
 
 # ruff: noqa: E402
@@ -25,7 +26,7 @@ import polars as pl
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
-from ways import as_product, delayed_exposure, first_screened, of_enrolled
+from ways import as_product, by_screened, of_the_enrolled, with_delayed_exposure
 
 from sopforecast.clinical.inputs import ClinicalInputs, clinical_inputs
 from sopforecast.clinical.learned import learn
@@ -34,11 +35,8 @@ from sopforecast.core.months import add_months
 
 SEED, CYCLE, TRIAL = 20260101, date(2027, 1, 1), "T"
 HORIZONS = (3, 6)
-FIRST = 2
-"""A site's months in which one way counts the screened."""
 OURS, ENROLLED = "sopforecast", "of the enrolled"
-MIXED = "of the screened in the first two months"
-DELAYED = "of the enrolled, exposure delayed"
+SCREENED, DELAYED = "by way of the screened", "of the enrolled, exposure delayed"
 
 
 @dataclass(frozen=True)
@@ -157,11 +155,13 @@ def forecasts(inputs: ClinicalInputs, *, paths: int) -> dict[str, np.ndarray]:
     """Enrolled (paths, G, H) by method."""
     size = {"paths": paths, "horizon": max(HORIZONS), "seed": SEED}
     known = learn(inputs, seed=SEED)
+    enrolled = of_the_enrolled(known, seed=SEED)
+    delayed = with_delayed_exposure(known, seed=SEED)
     return {
         OURS: as_product(known, inputs, **size),
-        ENROLLED: of_enrolled(known, inputs, **size),
-        MIXED: of_enrolled(known, inputs, seen=first_screened(known, months=FIRST), **size),
-        DELAYED: of_enrolled(known, inputs, seen=delayed_exposure(known), **size),
+        ENROLLED: as_product(enrolled, inputs, **size),
+        SCREENED: by_screened(known, inputs, **size),
+        DELAYED: as_product(delayed, inputs, **size),
     }
 
 
@@ -209,18 +209,18 @@ def _scores(draws: np.ndarray, actual: float, rng: np.random.Generator) -> dict[
 
 
 def summary(frame: pl.DataFrame) -> pl.DataFrame:
-    """By scene, total, horizon, method; CRPS over that of the product, trials resampled."""
+    """By scene, total, horizon, method; CRPS over that of the enrolled, trials resampled."""
     keys = ["scene", "total", "horizon"]
     rows = []
     for key, part in frame.group_by(keys, maintain_order=True):
-        ours = part.filter(pl.col("method") == OURS).sort("trial")["crps"].to_numpy()
+        base = part.filter(pl.col("method") == ENROLLED).sort("trial")["crps"].to_numpy()
         rng = np.random.default_rng(SEED)
-        picks = rng.integers(0, len(ours), (4000, len(ours)))
+        picks = rng.integers(0, len(base), (4000, len(base)))
         for (method,), mine in part.group_by(["method"], maintain_order=True):
             mine = mine.sort("trial")
             crps, pit = mine["crps"].to_numpy(), mine["pit"].to_numpy()
             actual, mean = mine["actual"].to_numpy(), mine["mean"].to_numpy()
-            ratio = crps[picks].mean(axis=1) / ours[picks].mean(axis=1)
+            ratio = crps[picks].mean(axis=1) / base[picks].mean(axis=1)
             bias = mean[picks].sum(axis=1) / actual[picks].sum(axis=1) - 1
             rows.append(
                 {
@@ -229,7 +229,7 @@ def summary(frame: pl.DataFrame) -> pl.DataFrame:
                     "trials": len(crps),
                     "actual": actual.mean(),
                     "crps": crps.mean(),
-                    "relative": crps.mean() / ours.mean(),
+                    "relative": crps.mean() / base.mean(),
                     "relative_p05": np.quantile(ratio, 0.05),
                     "relative_p95": np.quantile(ratio, 0.95),
                     "coverage80": float(((pit > 0.1) & (pit < 0.9)).mean()),

@@ -1,8 +1,8 @@
 """Ways from the months so far to enrolled patients by site and month: the product's, and others.
 
-The product learns rates from the screened where a site reports them, and the funnel's share of
-failures turns them into enrolled. Others learn rates from the enrolled; the share says how many are
-screened for them, the delay and those in screening shape the months just ahead.
+The product learns rates from the screened in a site's first two months, times the share expected to
+enrol, and from the enrolled from then on. Others learn from the enrolled in all months, or from the
+screened in all months, and the funnel's share of failures turns those into enrolled.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from sopforecast.clinical.enrolment import fit_rates, sample_rates
 from sopforecast.clinical.events import sample_events
 from sopforecast.clinical.inputs import ClinicalInputs
 from sopforecast.clinical.learned import Learned
-from sopforecast.clinical.panel import SitePanel
 from sopforecast.clinical.simulate import site_counts
 
 
@@ -30,28 +29,25 @@ def as_product(
     return trial.enrolled.sum(axis=2, dtype=np.int64)
 
 
-def of_enrolled(
+def by_screened(
     known: Learned,
     inputs: ClinicalInputs,
     *,
     paths: int,
     horizon: int,
     seed: int,
-    seen: SitePanel | None = None,
 ) -> np.ndarray:
-    """Enrolled (paths, G, horizon) with rates of the enrolled, as ``seen`` has them.
+    """Enrolled (paths, G, horizon) with rates of the screened where a site reports them.
 
-    A path screens by its own share of failures, so that its rate of enrolled is what was learned.
-    Sites that have opened only; no target, no capacity.
+    Every path's screened fail with its own share. No target, no capacity.
     """
     panel, funnel = known.panel, known.funnel
-    size = {"paths": paths, "horizon": horizon, "seed": seed}
-    fit = fit_rates(seen or panel, np.ones(len(panel.sites)), seed=seed)
-    rates = sample_rates(fit, panel, **size)
     yields = funnel.yields(panel)
+    size = {"paths": paths, "horizon": horizon, "seed": seed}
+    rates = sample_rates(fit_rates(panel, yields, seed=seed), panel, **size)
     passing = 1.0 - funnel.fail[np.arange(paths) % len(funnel.fail)][:, panel.study_of]
-    by_path = np.where(funnel.reports, yields / passing, 1.0)  # screened by a mean share otherwise
-    rates = replace(rates, open=rates.open * by_path[:, :, None].astype(np.float32))
+    counted = np.where(yields < 1.0, passing / yields, 1.0)  # the screened are what was learned
+    rates = replace(rates, open=rates.open * counted[:, :, None].astype(np.float32))
     events = sample_events(inputs, panel, **size)
     openings = sample_activation(known.activation, inputs, panel, stretch=events.stretch, **size)
     counts = site_counts(panel, rates, funnel, openings, events, cycle=inputs.cycle, **size)
@@ -59,24 +55,14 @@ def of_enrolled(
     return total
 
 
-def first_screened(known: Learned, *, months: int) -> SitePanel:
-    """Counts of the enrolled, but of the screened in a site's first months where it reports them.
-
-    In those months the screened stand for the share of them that is expected to enrol.
-    """
-    panel = known.panel
-    age = np.arange(len(panel.months)) - panel.opened[:, None]
-    yields = known.funnel.yields(panel)[:, None]
-    first = (age >= 0) & (age < months) & (yields < 1.0) & ~np.isnan(panel.screened)
-    return replace(
-        panel,
-        enrolled=np.where(first, panel.screened, panel.enrolled),
-        exposure=np.where(first, panel.exposure / yields, panel.exposure),
-    )
+def of_the_enrolled(known: Learned, *, seed: int) -> Learned:
+    """Rates of the enrolled in all months: the product's until the simulated trials were seen."""
+    ones = np.ones(len(known.panel.sites))
+    return replace(known, rates=fit_rates(known.panel, ones, seed=seed))
 
 
-def delayed_exposure(known: Learned) -> SitePanel:
-    """Counts of the enrolled, a site's first months exposed as far as its patients may have come.
+def with_delayed_exposure(known: Learned, *, seed: int) -> Learned:
+    """Rates of the enrolled, a site's first months counting as far as its patients may have come.
 
     Enrolled of a month were screened in it and in those before: expected are the rate times the
     exposure of these months, each weighted by the chance of that delay.
@@ -87,4 +73,5 @@ def delayed_exposure(known: Learned) -> SitePanel:
     for delay, share in enumerate(chance[:months]):
         delayed[:, delay:] += share * panel.exposure[:, : months - delay]
     counts = known.funnel.reports[:, None] & (panel.exposure > 0)
-    return replace(panel, exposure=np.where(counts, delayed, panel.exposure))
+    seen = replace(panel, exposure=np.where(counts, delayed, panel.exposure))
+    return replace(known, rates=fit_rates(seen, np.ones(len(panel.sites)), seed=seed))

@@ -177,3 +177,21 @@ def test_another_study_or_seed_draws_other_shares() -> None:
     assert again.tobytes() == sample_shares(found, "T", CYCLE, paths=9, seed=1).tobytes()
     assert again.tobytes() != sample_shares(found, "U", CYCLE, paths=9, seed=1).tobytes()
     assert again.tobytes() != sample_shares(found, "T", CYCLE, paths=9, seed=2).tobytes()
+
+
+def test_cohorts_that_fill_before_the_study_are_named():
+    from sopforecast.clinical.cohorts import capped_by_cohorts
+
+    studies = pl.DataFrame({"study": ["A", "B"], "target_enrolment": [400.0, 100.0]})
+    cohorts = pl.DataFrame(
+        {
+            "study": ["A", "A", "B"],
+            "cohort": ["x", "y", "x"],
+            "target_enrolment": [80.0, 60.0, None],
+        }
+    )
+    said = capped_by_cohorts(clinical_inputs(date(2026, 1, 1), studies=studies, cohorts=cohorts))
+    assert said == (
+        "Study A stops at 140 patients, the targets of its cohorts together, and not at its own "
+        "400.",
+    )

@@ -194,3 +194,25 @@ def test_a_study_without_sites_is_said():
         "Study ABC: 2 patients in tiers, but the study has no site in sites; "
         "they are not in its forecast until it has one.",
     )
+
+
+def test_far_more_listed_than_ever_enrolled_is_said():
+    """60 open patients at a site that enrolled 3 in the year; 6 at another are no news."""
+    from datetime import datetime
+
+    lines = pl.DataFrame(
+        {
+            "line_id": ["BIG", "SMALL"], "study": ["A", "A"], "site": ["S1", "S2"],
+            "tier": ["committed", "pipeline"], "quantity": [60.0, 6.0], "outcome": ["open", "open"],
+            "known_at": [datetime(2026, 11, 2)] * 2,
+        }
+    )  # fmt: skip
+    counts = pl.DataFrame(
+        {"study": ["A"], "site": ["S1"], "cohort": ["all"], "ds": [date(2026, 10, 1)],
+         "enrolled": [3.0]}
+    )  # fmt: skip
+    sites = pl.DataFrame({"study": ["A", "A"], "site": ["S1", "S2"]})
+    inputs = clinical_inputs(date(2026, 11, 1), tier_lines=lines, enrolment=counts, sites=sites)
+    said = [one for one in disagreements(inputs) if "listed at site" in one]
+    assert len(said) == 1
+    assert said[0].startswith("Study A: 60 open patients listed at site S1, which enrolled 3 ")

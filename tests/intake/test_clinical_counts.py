@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sopforecast.core.clinical_tables import Enrolment
-from sopforecast.intake.clinical_counts import more_enrolled_than_screened
+from sopforecast.intake.clinical_counts import counted_twice, more_enrolled_than_screened
 from sopforecast.intake.rules import Place
 
 COUNT = st.none() | st.integers(0, 4)
@@ -70,3 +70,12 @@ def test_it_does_not_matter_what_the_store_holds_already(months, split) -> None:
     problems = more_enrolled_than_screened(after, before, place=PLACE)
     refused = [] if wrong is None or wrong < split else [wrong + 2]
     assert [p.row for p in problems] == refused
+
+
+def test_a_whole_month_on_top_of_its_cohorts_is_noted_though_one_was_loaded_before():
+    keys = {"study": ["N"], "site": ["S1"], "ds": [date(2026, 10, 1)]}
+    before = pl.DataFrame(keys | {"cohort": ["A"], "enrolled": [2.0]})
+    other = before.with_columns(ds=pl.lit(date(2026, 9, 1)))
+    frame = pl.DataFrame(keys | {"cohort": ["all"], "enrolled": [5.0]})
+    assert "the rows are added up" in counted_twice(frame, before)[0]
+    assert counted_twice(frame, other) == counted_twice(frame, None) == []

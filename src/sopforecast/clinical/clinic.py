@@ -15,6 +15,7 @@ import polars as pl
 
 from sopforecast.clinical.activation import sample_activation
 from sopforecast.clinical.allocate import trial_paths
+from sopforecast.clinical.cohorts import capped_by_cohorts
 from sopforecast.clinical.conversion import Method
 from sopforecast.clinical.enrolment import sample_rates
 from sopforecast.clinical.events import Events, sample_events
@@ -137,7 +138,14 @@ def forecast_clinic(
         tier_conversion=tier_frame(known.conversion, inputs),
         parameters=known.parameters(),
         notes=tuple(
-            dict.fromkeys((*_notes(known, future), *disagreements(inputs), *demand.unused))
+            dict.fromkeys(
+                (
+                    *_notes(known, future),
+                    *capped_by_cohorts(inputs),
+                    *disagreements(inputs),
+                    *demand.unused,
+                )
+            )
         ),
     )
 

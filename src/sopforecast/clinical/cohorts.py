@@ -14,6 +14,7 @@ import polars as pl
 
 from sopforecast.clinical.inputs import ClinicalInputs
 from sopforecast.clinical.panel import SitePanel
+from sopforecast.clinical.words import amount
 from sopforecast.core.clinical_tables import ALL, ANY
 from sopforecast.core.draws import series_rng
 from sopforecast.core.months import month_end, month_range
@@ -57,6 +58,21 @@ class StudyCohorts:
     counted: np.ndarray
     before: np.ndarray
     spread: int
+
+
+def capped_by_cohorts(inputs: ClinicalInputs) -> tuple[str, ...]:
+    """Studies whose cohorts are all full before the study is, a sentence each."""
+    known = inputs.cohorts.group_by("study").agg(
+        total=pl.col("target_enrolment").sum(), open=pl.col("target_enrolment").is_null().any()
+    )
+    short = known.join(inputs.studies, on="study").filter(
+        ~pl.col("open") & (pl.col("total") < pl.col("target_enrolment"))
+    )
+    return tuple(
+        f"Study {row['study']} stops at {amount(row['total'])} patients, the targets of its "
+        f"cohorts together, and not at its own {amount(row['target_enrolment'])}."
+        for row in short.sort("study").iter_rows(named=True)
+    )
 
 
 def study_cohorts(

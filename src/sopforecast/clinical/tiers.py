@@ -18,6 +18,8 @@ LONG_PAST = 3
 """Months after its expected month from which an open committed line is asked about."""
 _QUANTILES = {"p05": 0.05, "p10": 0.1, "p50": 0.5, "p90": 0.9, "p95": 0.95}
 _SHOWN = 3
+MANY_LISTED = 10.0
+"""Choice: open patients at one site from which they are compared with twice a year's enrolment."""
 
 
 def tier_frame(conversion: Conversion, inputs: ClinicalInputs) -> pl.DataFrame:
@@ -67,7 +69,12 @@ def tier_frame(conversion: Conversion, inputs: ClinicalInputs) -> pl.DataFrame:
 
 def disagreements(inputs: ClinicalInputs) -> tuple[str, ...]:
     """Where lines of studies and ``enrolment`` tell different stories, with numbers."""
-    return (*_more_converted(inputs), *_long_expected(inputs), *_nowhere(inputs))
+    return (
+        *_more_converted(inputs),
+        *_long_expected(inputs),
+        *_nowhere(inputs),
+        *_many_listed(inputs),
+    )
 
 
 def _outcomes(part: pl.DataFrame) -> np.ndarray:
@@ -149,6 +156,26 @@ def _long_expected(inputs: ClinicalInputs) -> list[str]:
             f"({listed(shown)}); mark them converted or lost, or move the month."
         )
     return found
+
+
+def _many_listed(inputs: ClinicalInputs) -> list[str]:
+    """Sites with far more open patients listed than they ever enrolled in a year."""
+    year = pl.col("ds") >= add_months(inputs.cycle, -12)
+    came = inputs.enrolment.filter(year).group_by("study", "site").agg(pl.col("enrolled").sum())
+    open_ones = latest_lines(inputs).filter(
+        pl.col("study").is_not_null() & pl.col("site").is_not_null() & (pl.col("outcome") == "open")
+    )
+    listed_at = open_ones.group_by("study", "site").agg(pl.col("quantity").sum())
+    both = listed_at.join(came, on=["study", "site"], how="left").fill_null(0.0)
+    many = both.filter(
+        pl.col("quantity") > pl.max_horizontal(pl.lit(MANY_LISTED), 2 * pl.col("enrolled"))
+    )
+    return [
+        f"Study {study}: {counted(listed, 'open patient')} listed at site {site}, which enrolled "
+        f"{counted(enrolled, 'patient')} in the last twelve months: the total rises by what the "
+        "site model does not expect. Check quantity and tier of its lines."
+        for study, site, listed, enrolled in many.sort("study", "site").iter_rows()
+    ]
 
 
 def _nowhere(inputs: ClinicalInputs) -> list[str]:

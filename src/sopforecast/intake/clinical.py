@@ -174,7 +174,7 @@ def _together(
         sound = _untouched(frame, problems, table, place)
         before = tables.get("enrolment")
         problems += counts.more_enrolled_than_screened(sound, before, place=place)
-        notes += counts.counted_twice(frame)
+        notes += counts.counted_twice(frame, before)
         return problems, notes + counts.far_beyond_target(frame, tables.get("studies"))
     if table == "enrolment_plan":
         plan = ("site", "cohort", "version")

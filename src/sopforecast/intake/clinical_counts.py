@@ -176,16 +176,24 @@ def without_unfinished_months(
     return frame.filter(~is_open), [], notes
 
 
-def counted_twice(frame: pl.DataFrame) -> list[str]:
-    """A note on months that give enrolled for all cohorts and for single ones: they are added."""
-    has = frame.filter(pl.col("enrolled") > 0)
+def counted_twice(frame: pl.DataFrame, before: pl.DataFrame | None) -> list[str]:
+    """A note on months that give enrolled for all cohorts and for single ones: they are added.
+
+    Rows that were loaded ``before`` count too, in months of which the file tells.
+    """
+    keys = [*SITE, "cohort", "ds"]
+    rows = frame.select(*keys, "enrolled")
+    if before is not None:
+        told = before.join(frame, on=[*SITE, "ds"], how="semi").join(frame, on=keys, how="anti")
+        rows = pl.concat([rows, told.select(rows.columns)], how="vertical_relaxed")
+    has = rows.filter(pl.col("enrolled") > 0)
     is_all = pl.col("cohort") == ALL
     both = has.group_by(*SITE, "ds").agg(is_all.any() & ~is_all.all()).filter("cohort").height
     if not both:
         return []
     return [
         f"enrolled is given for cohort {ALL} and for single cohorts in {counted(both, 'month')} of "
-        "a site: the rows are added up"
+        "a site: the rows are added up; if they are the same patients, delete one of the two"
     ]
 
 

@@ -16,6 +16,7 @@ from sopforecast.core.months import (
     parse_month,
 )
 from sopforecast.errors import RequestError
+from sopforecast.intake.parse import KNOWN_AT
 from sopforecast.planning_store.inputs import (
     LoadReport,
     TableLoad,
@@ -105,8 +106,8 @@ def load(
             f"--through: found {month_name(complete)}, which has not ended yet; allowed: up to "
             f"{month_name(last)}"
         )
-    store = workspace.store()
-    reader = Reader(workspace.settings, store, moment, complete, sum_days)
+    store, settings = workspace.store(), workspace.settings
+    reader = Reader(settings, store, moment, complete, sum_days)
     parsed = [(file, table) for file, tables in reader.read(sources) for table in tables]
     reports = append_loads(
         store,
@@ -130,15 +131,26 @@ def load(
                 "already_loaded": report.already_loaded,
                 "partial_rows": table.partial.height,
                 "through": month_name(complete),
-                "notes": [*table.notes, *_waits(workspace.settings, report, complete, moment)],
+                "notes": [
+                    *table.notes,
+                    *_waits(settings, report, table.frame.columns, complete, moment),
+                ],
             }
             for report, (_, table) in zip(reports, parsed, strict=True)
         ]
     }
 
 
-def _waits(settings: Settings, report: LoadReport, complete: date, moment: datetime) -> list[str]:
+def _waits(
+    settings: Settings,
+    report: LoadReport,
+    columns: Sequence[str],
+    complete: date,
+    moment: datetime,
+) -> list[str]:
     """The note on changes that the open cycle reads no more, as a list of one sentence or none."""
+    if KNOWN_AT in columns:  # the file says from when
+        return []
     cycle = add_months(complete, 1)
     closes = cutoff(cycle, cutoff_day=settings.cutoff_day)
     changed = report.rows_changed + report.rows_retracted
