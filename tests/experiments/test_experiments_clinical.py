@@ -209,7 +209,6 @@ def test_committed_costs_are_within_their_limits_on_a_core_of_its_own():
     assert (rows["cpu_seconds"] <= rows["limit_seconds"]).all()
 
 
-@pytest.mark.xfail(strict=True, reason="measured on a busy machine; to be measured again")
 def test_committed_costs_are_within_their_limits_by_the_clock():
     rows = _promised()
     assert (rows["seconds"] <= rows["limit_seconds"]).all()
