@@ -353,12 +353,12 @@ def test_people_may_speak_of_a_trial_without_any_history(trial_inputs):
 
 def test_nothing_to_forecast_is_refused(trial_tables):
     with pytest.raises(
-        RequestError, match="no item has demand: neither a known month of history up to 2026-11"
+        RequestError, match="no item has a known month of demand up to 2026-11; load history"
     ):
         _run(_history())
     bare = clinical_inputs(CYCLE)
     with pytest.raises(
-        RequestError, match="no item has demand: neither a known month of history up to 2026-11"
+        RequestError, match="no item has a known month of demand up to 2026-11; load history"
     ):
         _run(_history(), clinical=bare)
 

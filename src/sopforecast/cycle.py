@@ -166,10 +166,14 @@ def run_cycle(
     of_both += without_history(of_clinic, cleansed)
     fitted = cleansed.filter(~pl.col("unique_id").is_in(of_clinic))
     if fitted.height == 0 and not of_clinic:
+        or_schedule = (
+            ""
+            if clinic is None
+            else ", or a schedule of the study: its patients alone are told by sopforecast clinical"
+        )
         raise RequestError(
-            f"no item has demand: neither a known month of history up to {last_month:%Y-%m} nor a "
-            "schedule or account lines of the clinic; load history, or a schedule. What patients "
-            "are to come is told without items by: sopforecast clinical"
+            f"no item has a known month of demand up to {last_month:%Y-%m}; load history first"
+            f"{or_schedule}"
         )
     hierarchy = _hierarchy(fitted, items, settings.levels, more=of_clinic)
     month = no_baseline(horizon=settings.horizon, draws=settings.advanced.draws)
