@@ -211,7 +211,10 @@ def mirror(
     history: pl.DataFrame,
     page: Path | None,
 ) -> str | None:
-    """Log the run to MLflow; its id there, or None when that is switched off or fails."""
+    """Log the run to MLflow; its id there, or None when that is switched off or fails.
+
+    The page of a run with studies is not logged: it names patients listed in tiers.
+    """
     if not workspace.settings.advanced.mlflow:
         return None
     backtest, seconds = account.backtest.sort("lead"), account.seconds
@@ -232,7 +235,7 @@ def mirror(
             "checks": pl.DataFrame([vars(line) for line in account.checks]),
             **_judged(run),
         },
-        page=page,
+        page=None if account.studies else page,
     )
 
 
