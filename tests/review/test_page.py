@@ -331,3 +331,9 @@ def test_without_a_total_it_is_refused_and_nothing_is_written(tmp_path, argument
 def test_the_same_arguments_give_the_same_bytes(tmp_path, arguments):
     first = write_page(tmp_path / "a.html", **arguments).read_bytes()
     assert write_page(tmp_path / "b.html", **arguments).read_bytes() == first
+
+
+def test_every_note_of_a_run_stands_for_itself(tmp_path, arguments):
+    arguments["run"]["notes"] = "First.\nSecond."
+    text = write_page(tmp_path / "r.html", **arguments).read_text(encoding="utf-8")
+    assert "<li>First.</li><li>Second.</li><li>another note</li>" in text

@@ -107,7 +107,7 @@ def write_page(
         "judged": _judged_view(spoken, names, plans),
         "studies": study_views(studies),
         "run": _run_view(run, stage=str(forecasts["stage"][0])),
-        "notes": [str(note) for note in (run.get("notes"), *notes) if note],
+        "notes": [note for note in (*str(run.get("notes") or "").split("\n"), *notes) if note],
         "checks": account.checks_by_severity(checks),
         "models": account.models_by_segment(weights, components),
         "fallbacks": account.fallbacks(components),
