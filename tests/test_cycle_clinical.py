@@ -10,9 +10,10 @@ import pytest
 
 from sopforecast.baseline.components import CLINIC, rebuild_draws
 from sopforecast.clinical.clinic import forecast_clinic
-from sopforecast.clinical.inputs import CLINICAL_TABLES, clinical_inputs
+from sopforecast.clinical.inputs import clinical_inputs
 from sopforecast.clinical.learned import relearn
 from sopforecast.core.clinical_tables import (
+    CLINICAL_TABLES,
     ClinicalParameters,
     EnrolmentForecasts,
     TierConversion,

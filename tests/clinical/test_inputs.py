@@ -8,11 +8,11 @@ import polars as pl
 import pytest
 
 from sopforecast.clinical.inputs import (
-    CLINICAL_TABLES,
     clinical_inputs,
     last_month,
     latest_lines,
 )
+from sopforecast.core.clinical_tables import CLINICAL_TABLES
 
 CYCLE = date(2026, 12, 1)
 LINE = {"line_id": "P-1", "study": "NOVA", "tier": "pipeline", "quantity": 1.0, "outcome": "open"}

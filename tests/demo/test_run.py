@@ -12,7 +12,8 @@ import polars as pl
 import pytest
 
 from sopforecast import terminal, workflow
-from sopforecast.clinical.inputs import CLINICAL_TABLES, ClinicalInputs, latest_lines
+from sopforecast.clinical.inputs import ClinicalInputs, latest_lines
+from sopforecast.core.clinical_tables import CLINICAL_TABLES
 from sopforecast.demo import run_demo
 from sopforecast.demo.people import PEOPLE
 from sopforecast.demo.portfolio import demo_items

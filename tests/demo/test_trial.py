@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sopforecast.clinical.inputs import CLINICAL_TABLES, clinical_inputs, latest_lines
-from sopforecast.core.clinical_tables import TierLines
+from sopforecast.clinical.inputs import clinical_inputs, latest_lines
+from sopforecast.core.clinical_tables import CLINICAL_TABLES, TierLines
 from sopforecast.core.months import add_months
 from sopforecast.core.tables import Items
 from sopforecast.demo import trial_law

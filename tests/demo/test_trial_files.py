@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from sopforecast.clinical.inputs import CLINICAL_TABLES
+from sopforecast.core.clinical_tables import CLINICAL_TABLES
 from sopforecast.demo.trial import KIT, SCREENING, SEEDING, simulated_trial
 from sopforecast.demo.trial_files import (
     MONTHS,

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import polars as pl
 import pytest
 
+from sopforecast.core.clinical_tables import CLINICAL_TABLES
 from sopforecast.errors import RequestError
 from sopforecast.intake.against import ReadOptions
-from sopforecast.intake.clinical_columns import CLINICAL
 
 
 class Bad(NamedTuple):
@@ -559,7 +559,7 @@ def test_other_formats_hold_the_same(clinic, suffix) -> None:
     frame.write_parquet(path) if suffix == "parquet" else frame.write_excel(path, "sites")
     read = clinic.read_file("sites", path).frame
     assert read.select(frame.columns).equals(frame)
-    assert read.columns == list(CLINICAL["sites"].columns())
+    assert read.columns == list(CLINICAL_TABLES["sites"].columns())
 
 
 # notes

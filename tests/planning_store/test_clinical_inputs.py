@@ -241,7 +241,7 @@ def test_an_older_store_gets_the_tables_of_the_clinic(store_url: str, version: i
     old = open_store(store_url)
     items = pl.DataFrame({"unique_id": ["A"]})
     append_load(old, "items", items, file="i.csv", file_hash="1", loaded_by="Ann", loaded_at=LOADED)
-    names = [*schema.CLINICAL_INPUTS, "enrolment_forecasts", "tier_conversion",
+    names = [*schema.CLINICAL_TABLES, "enrolment_forecasts", "tier_conversion",
              "clinical_parameters"]  # fmt: skip
     if version == 1:
         names += ["overrides", "prices", "statements", "bridge"]

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateTable
 
-from sopforecast.clinical.inputs import CLINICAL_TABLES
+from sopforecast.core.clinical_tables import CLINICAL_TABLES
 from sopforecast.core.tables import Published, Runs
 from sopforecast.errors import RequestError
 from sopforecast.planning_store import schema
@@ -31,19 +31,19 @@ def test_an_output_table_is_its_schema_with_its_key(name: str) -> None:
 
 def test_the_clinic_is_kept_too() -> None:
     """The eight tables that are loaded and the three that a run writes, each declared once."""
-    assert set(schema.CLINICAL_INPUTS) == {
+    assert set(schema.CLINICAL_TABLES) == {
         "studies", "cohorts", "sites", "enrolment", "enrolment_plan", "schedule", "study_events",
         "tier_lines",
     }  # fmt: skip
-    assert schema.CLINICAL_INPUTS == CLINICAL_TABLES
-    assert set(INPUTS) == {"items", "history", "overrides", "prices", *schema.CLINICAL_INPUTS}
+    assert schema.CLINICAL_TABLES == CLINICAL_TABLES
+    assert set(INPUTS) == {"items", "history", "overrides", "prices", *schema.CLINICAL_TABLES}
     written = {"enrolment_forecasts", "tier_conversion", "clinical_parameters"}
     assert written <= set(OUTPUTS)
     names = {table.name for table in schema.metadata.tables.values()}
-    assert names >= written | set(schema.CLINICAL_INPUTS)
+    assert names >= written | set(schema.CLINICAL_TABLES)
 
 
-@pytest.mark.parametrize("name", schema.CLINICAL_INPUTS)
+@pytest.mark.parametrize("name", schema.CLINICAL_TABLES)
 def test_from_when_a_table_of_the_clinic_is_known(name: str) -> None:
     expected = {"enrolment": "month_end", "tier_lines": "load"}.get(name, "always")
     assert INPUTS[name].first_known == expected

@@ -163,7 +163,7 @@ def rebuild_draws(
     if asked and (clinic is None or tuple(clinic[0]) != asked):
         raise RequestError(
             f"the draws of {len(asked)} items come from the clinic: give them as clinic=(items, "
-            "draws), from clinical.clinic.relearn and forecast_clinic"
+            "draws), from clinical.learned.relearn and clinical.clinic.forecast_clinic"
         )
     fitted = components.filter(pl.col("kind") != CLINIC)
     models = [_item_model(row) for row in fitted.sort("unique_id").iter_rows(named=True)]

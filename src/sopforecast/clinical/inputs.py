@@ -12,29 +12,9 @@ from datetime import date, timedelta
 import dataframely as dy
 import polars as pl
 
-from sopforecast.core.clinical_tables import (
-    ANY,
-    Cohorts,
-    Enrolment,
-    EnrolmentPlan,
-    Schedule,
-    Sites,
-    Studies,
-    StudyEvents,
-    TierLines,
-)
+from sopforecast.core.clinical_tables import ANY, CLINICAL_TABLES
 from sopforecast.core.months import add_months
 
-CLINICAL_TABLES: dict[str, type[dy.Schema]] = {
-    "studies": Studies,
-    "cohorts": Cohorts,
-    "sites": Sites,
-    "enrolment": Enrolment,
-    "enrolment_plan": EnrolmentPlan,
-    "schedule": Schedule,
-    "study_events": StudyEvents,
-    "tier_lines": TierLines,
-}
 KNOWN_AT = "known_at"
 
 

@@ -209,6 +209,19 @@ class TierLines(dy.Schema):
         return pl.col("account").is_null() | pl.col("unique_id").is_not_null()
 
 
+# In the order in which the sheets of a workbook are read: each is checked against those before.
+CLINICAL_TABLES: dict[str, type[dy.Schema]] = {
+    "studies": Studies,
+    "cohorts": Cohorts,
+    "sites": Sites,
+    "enrolment": Enrolment,
+    "enrolment_plan": EnrolmentPlan,
+    "schedule": Schedule,
+    "study_events": StudyEvents,
+    "tier_lines": TierLines,
+}
+
+
 class EnrolmentForecasts(dy.Schema):
     """Patients of a study, country, site or cohort: in a month, or from the first patient on.
 

@@ -8,9 +8,9 @@ from datetime import date
 
 import polars as pl
 
+from sopforecast.core.clinical_tables import CLINICAL_TABLES
 from sopforecast.core.hierarchy import Hierarchy
 from sopforecast.core.months import add_months
-from sopforecast.intake.clinical_columns import CLINICAL
 from sopforecast.settings import SOURCES
 
 Contradictions = Callable[[pl.DataFrame, Hierarchy], list[tuple[tuple[str, ...], str]]]
@@ -119,9 +119,9 @@ class Intake:
 
 def with_table(standing: Standing, table: str, frame: pl.DataFrame) -> Standing:
     """What stands when the overrides or a clinical table of a file are loaded too."""
-    if table not in CLINICAL:
+    if table not in CLINICAL_TABLES:
         return with_overrides(standing, frame)
-    rows = _newer(standing.clinical.get(table), frame, CLINICAL[table].primary_key())
+    rows = _newer(standing.clinical.get(table), frame, CLINICAL_TABLES[table].primary_key())
     return replace(standing, clinical={**standing.clinical, table: rows})
 
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import dataframely as dy
 import polars as pl
 
+from sopforecast.core.clinical_tables import CLINICAL_TABLES
 from sopforecast.core.tables import Items
 from sopforecast.errors import Problem
 from sopforecast.intake import clinical_counts as counts
@@ -19,7 +20,6 @@ from sopforecast.intake import rules
 from sopforecast.intake.against import Intake, with_table
 from sopforecast.intake.cells import Sheet, counted, listed, row_list
 from sopforecast.intake.clinical_columns import (
-    CLINICAL,
     REPLACED_BY,
     REQUIRED,
     SHARES,
@@ -76,7 +76,7 @@ def check_clinical(
     signs : Signs
         Where they were.
     table : str
-        One of ``CLINICAL``.
+        One of ``CLINICAL_TABLES``.
     intake : Intake
         Settings, the calendar and what stands.
     place : Place
@@ -87,7 +87,7 @@ def check_clinical(
     DataFrame, list of Problem, list of str
         The columns of the table, ``known_at``, ``_row`` and ``_column``; problems; notes.
     """
-    schema = CLINICAL[table]
+    schema = CLINICAL_TABLES[table]
     known = known_names(intake)
     frame = read_shares(shaped.frame, signs, SHARES.get(table, ()))
     frame, notes = fill_blanks(frame, table, studies=known.studies)
@@ -152,7 +152,7 @@ def _untouched(
 
     A row refused for its key may belong to any site of its study, so the whole study is left out.
     """
-    key = {place.headers.get(name, name) for name in CLINICAL[table].primary_key()}
+    key = {place.headers.get(name, name) for name in CLINICAL_TABLES[table].primary_key()}
     misplaced = _without_rows(frame, [p for p in problems if p.column in key or p.column is None])
     good = _without_rows(misplaced, problems)
     bad = misplaced.join(good, on=ROW, how="anti")
@@ -180,7 +180,7 @@ def _together(
         plan = ("site", "cohort", "version")
         return [], counts.far_beyond_target(frame, tables.get("studies"), scope=plan)
     if table == "sites":
-        last = last_versions(frame, CLINICAL[table].primary_key())
+        last = last_versions(frame, CLINICAL_TABLES[table].primary_key())
         notes = counts.earlier_than_open(last, tables.get("enrolment"))
         return [], [*notes, *_not_yet(last, intake)]
     if table == "tier_lines":
@@ -192,7 +192,7 @@ def _shares_that_cannot_add_up(
     frame: pl.DataFrame, intake: Intake, place: rules.Place
 ) -> list[Problem]:
     """Refuse shares of a study's cohorts that are over 1 at least, or under 1 at most."""
-    own = last_versions(frame, CLINICAL["cohorts"].primary_key())
+    own = last_versions(frame, CLINICAL_TABLES["cohorts"].primary_key())
     stands = with_table(intake.standing, "cohorts", frame).clinical["cohorts"]
     sums = stands.group_by("study").agg(
         pl.col("share_low").sum().alias("_low"),

@@ -9,30 +9,8 @@ from collections.abc import Mapping
 
 import dataframely as dy
 
-from sopforecast.core.clinical_tables import (
-    ALL,
-    ANY,
-    Cohorts,
-    Enrolment,
-    EnrolmentPlan,
-    Schedule,
-    Sites,
-    Studies,
-    StudyEvents,
-    TierLines,
-)
+from sopforecast.core.clinical_tables import ALL, ANY, CLINICAL_TABLES
 
-# In the order in which the sheets of a workbook are read: each is checked against those before.
-CLINICAL: Mapping[str, type[dy.Schema]] = {
-    "studies": Studies,
-    "cohorts": Cohorts,
-    "sites": Sites,
-    "enrolment": Enrolment,
-    "enrolment_plan": EnrolmentPlan,
-    "schedule": Schedule,
-    "study_events": StudyEvents,
-    "tier_lines": TierLines,
-}
 JUDGED_BY: Mapping[str, tuple[str, ...]] = {
     "cohorts": ("studies",),
     "sites": ("studies",),
@@ -111,7 +89,7 @@ def signed_columns(table: str) -> tuple[str, ...]:
 
 def columns_from_elsewhere(table: str) -> tuple[str, ...]:
     """Columns that may stand in a file of this table and are read from another table."""
-    own = CLINICAL[table].columns()
+    own = CLINICAL_TABLES[table].columns()
     return tuple(name for name in _BESIDE if name not in own)
 
 
@@ -119,7 +97,7 @@ def needed_cells(table: str) -> dict[str, str]:
     """Columns no cell of which may be empty, and what they must hold; dates and ids look there."""
     return {
         name: _ALLOWED.get(name, "a value in every row")
-        for name, column in CLINICAL[table].columns().items()
+        for name, column in CLINICAL_TABLES[table].columns().items()
         if not (column.nullable or isinstance(column, dy.Date) or name == "unique_id")
     }
 

@@ -11,11 +11,11 @@ from datetime import date
 
 import polars as pl
 
-from sopforecast.core.clinical_tables import ALL
+from sopforecast.core.clinical_tables import ALL, CLINICAL_TABLES
 from sopforecast.core.months import month_name
 from sopforecast.errors import Problem
 from sopforecast.intake.cells import counted, listed, row_list
-from sopforecast.intake.clinical_columns import CLINICAL, PATIENTS
+from sopforecast.intake.clinical_columns import PATIENTS
 from sopforecast.intake.clinical_fill import last_versions
 from sopforecast.intake.rules import Place
 from sopforecast.intake.shapes import COLUMN, ROW
@@ -71,7 +71,7 @@ def more_enrolled_than_screened(
 
 def _together(frame: pl.DataFrame, before: pl.DataFrame | None) -> pl.DataFrame:
     """The last version of every row of the sites in the file, of file and store."""
-    key = CLINICAL["enrolment"].primary_key()
+    key = CLINICAL_TABLES["enrolment"].primary_key()
     names = [*key, *_COUNTS]
     own = last_versions(frame, key).select(*names, ROW, COLUMN)
     if before is None or before.is_empty():

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import dataframely as dy
 import polars as pl
 
+from sopforecast.core.clinical_tables import CLINICAL_TABLES
 from sopforecast.core.evidence_tables import Overrides, Prices
 from sopforecast.core.months import add_months
 from sopforecast.core.tables import History, Items
@@ -20,7 +21,7 @@ from sopforecast.intake import demand, rules
 from sopforecast.intake.against import Intake, ReadOptions
 from sopforecast.intake.cells import Sheet
 from sopforecast.intake.clinical import check_clinical, clinical_layout
-from sopforecast.intake.clinical_columns import CLINICAL, NAMES, signed_columns
+from sopforecast.intake.clinical_columns import NAMES, signed_columns
 from sopforecast.intake.headers import Layout, Matched, match_headers, plain_name
 from sopforecast.intake.loaded_back import without_bookkeeping
 from sopforecast.intake.overrides import check_overrides, override_columns, override_layout
@@ -35,7 +36,7 @@ TABLES: Mapping[str, type[dy.Schema]] = {
     "history": History,
     "prices": Prices,
     "overrides": Overrides,
-    **CLINICAL,
+    **CLINICAL_TABLES,
 }
 SET_BY_LOAD = ("partial",)
 MONTHS_AHEAD = 120
@@ -100,13 +101,13 @@ def take_in(sheet: Sheet, *, table: str, intake: Intake) -> ParsedTable:
         frame, problems, notes = _check_items(shaped, intake, place)
     elif table == "prices":
         frame, problems, notes = check_prices(shaped, intake, place)
-    elif table in CLINICAL:
+    elif table in CLINICAL_TABLES:
         frame, problems, notes = check_clinical(shaped, signs, table, intake, place)
     else:
         frame, problems, notes = check_overrides(shaped, signs, intake, place)
     problems = [*shaped.problems, *problems]
     if (
-        table != "overrides" and table not in CLINICAL
+        table != "overrides" and table not in CLINICAL_TABLES
     ):  # these have their own words for every rule, and look there last
         problems += rules.schema_rules(frame, TABLES[table], place=place)
     if problems:
@@ -135,7 +136,7 @@ def _columns(table: str, options: ReadOptions) -> dict[str, dy.Column]:
 
 def _layout(sheet: Sheet, table: str, columns: Mapping[str, dy.Column], intake: Intake) -> Layout:
     options = intake.options
-    if table in CLINICAL:
+    if table in CLINICAL_TABLES:
         return clinical_layout(sheet, table, columns, intake)
     mapping = options.columns.get(table, {})
     if table == "overrides":
@@ -161,7 +162,7 @@ def _layout(sheet: Sheet, table: str, columns: Mapping[str, dy.Column], intake: 
 def _without_signs(matched: Matched, table: str) -> tuple[Matched, Signs]:
     if table == "overrides":
         return without_signs(matched)
-    if table in CLINICAL:
+    if table in CLINICAL_TABLES:
         return without_signs(matched, signed_columns(table))
     return matched, Signs()
 
@@ -173,7 +174,7 @@ def _shape(
     options = ParseOptions(
         latest=add_months(intake.through, MONTHS_AHEAD),
         levels=intake.options.levels,
-        names=NAMES if table in CLINICAL else (),
+        names=NAMES if table in CLINICAL_TABLES else (),
         id_separator=intake.options.id_separator,
         decimal=intake.options.decimal,
         has_european_separators=sheet.has_european_separators,

@@ -8,7 +8,7 @@ from typing import Any
 
 import dataframely as dy
 
-from sopforecast.intake.clinical_columns import CLINICAL
+from sopforecast.core.clinical_tables import CLINICAL_TABLES
 from sopforecast.intake.parse import LONGEST_ID
 from sopforecast.intake.parse_dates import FIRST_DAY, LAST_DAY
 
@@ -30,7 +30,7 @@ def cell_check(
         Columns of every sheet of the book: names are offered from where they stand.
     """
     home = NAMED_IN.get(name, table)
-    if table in CLINICAL and home in tables and home != table:
+    if table in CLINICAL_TABLES and home in tables and home != table:
         return _offer(name, home, column_letter(list(tables[home]).index(name)))
     column = tables[table][name]
     if isinstance(column, dy.Enum):

@@ -30,17 +30,10 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql.base import PGDialect
 
 from sopforecast.core.clinical_tables import (
+    CLINICAL_TABLES,
     ClinicalParameters,
-    Cohorts,
-    Enrolment,
     EnrolmentForecasts,
-    EnrolmentPlan,
-    Schedule,
-    Sites,
-    Studies,
-    StudyEvents,
     TierConversion,
-    TierLines,
 )
 from sopforecast.core.evidence_tables import (
     Bridge,
@@ -153,17 +146,7 @@ history = _versions("history", History)
 overrides = _versions("overrides", Overrides)
 prices = _versions("prices", Prices)
 
-CLINICAL_INPUTS: dict[str, type[dy.Schema]] = {
-    "studies": Studies,
-    "cohorts": Cohorts,
-    "sites": Sites,
-    "enrolment": Enrolment,
-    "enrolment_plan": EnrolmentPlan,
-    "schedule": Schedule,
-    "study_events": StudyEvents,
-    "tier_lines": TierLines,
-}
-_clinical = {name: _versions(name, of) for name, of in CLINICAL_INPUTS.items()}
+_clinical = {name: _versions(name, of) for name, of in CLINICAL_TABLES.items()}
 
 runs = _output("runs", Runs, sa.Column("content_hash", sa.String, nullable=False))
 forecasts = _output("forecasts", Forecasts)
@@ -266,7 +249,7 @@ INPUTS = {
     "prices": Input("prices", Prices, prices, "always"),
 } | {
     name: Input(name, of, _clinical[name], _FIRST_KNOWN_OF_CLINIC.get(name, "always"))
-    for name, of in CLINICAL_INPUTS.items()
+    for name, of in CLINICAL_TABLES.items()
 }
 
 OUTPUTS: dict[str, tuple[type[dy.Schema], sa.Table]] = {

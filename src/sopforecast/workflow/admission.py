@@ -8,7 +8,8 @@ from datetime import date, datetime
 
 import polars as pl
 
-from sopforecast.clinical.inputs import CLINICAL_TABLES, ClinicalInputs, clinical_inputs
+from sopforecast.clinical.inputs import ClinicalInputs, clinical_inputs
+from sopforecast.core.clinical_tables import CLINICAL_TABLES
 from sopforecast.core.months import add_months, cutoff, last_complete_month, month_name
 from sopforecast.errors import NotNow, RequestError
 from sopforecast.planning_store.inputs import admitted_inputs, input_hash, known_versions

@@ -21,8 +21,9 @@ from sopforecast.planning_store.inputs import admitted_inputs
 from sopforecast.planning_store.runs import read_clinical
 from sopforecast.planning_store.store import Store
 from sopforecast.settings import Settings
-from sopforecast.workflow.admission import Admitted, admit, read_clinic
-from sopforecast.workflow.clock import reading_moment, utc_now
+from sopforecast.workflow.admission import Admitted, read_clinic
+from sopforecast.workflow.checking import admit_cycle
+from sopforecast.workflow.clock import utc_now
 from sopforecast.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -82,12 +83,7 @@ def clinical(
     """
     moment = now or utc_now()
     settings = workspace.settings
-    inputs = admit(
-        workspace.store(),
-        cycle=parse_month(cycle) if cycle is not None else None,
-        moment=reading_moment(moment, as_of=as_of, history_lag_days=settings.history_lag_days),
-        cutoff_day=settings.cutoff_day if as_of is None else None,
-    )
+    inputs = admit_cycle(workspace, cycle=cycle, as_of=as_of, now=moment)
     name = _study(inputs, study)
     clinic = clinic_of(inputs, settings)
     report = report_of(

@@ -13,6 +13,7 @@ from typing import Any
 import polars as pl
 import polars.selectors as cs
 
+from sopforecast.core.clinical_tables import CLINICAL_TABLES
 from sopforecast.core.months import month_name, parse_month
 from sopforecast.core.tables import QUANTILE_COLUMNS, STAGES
 from sopforecast.errors import RequestError
@@ -21,7 +22,6 @@ from sopforecast.planning_store import publish as publishing
 from sopforecast.planning_store import runs
 from sopforecast.planning_store.inputs import admitted
 from sopforecast.planning_store.run_outputs import SOURCE_STAGE
-from sopforecast.planning_store.schema import CLINICAL_INPUTS
 from sopforecast.planning_store.store import Store
 from sopforecast.workflow.clock import utc_now, who
 from sopforecast.workflow.learned_tables import LEARNED_TABLES, find_close, learned_table
@@ -34,7 +34,7 @@ LATEST = "latest"
 MEASURES = ("plan", "mean", *QUANTILE_COLUMNS)
 OF_THE_CLINIC = ("enrolment_forecasts", "tier_conversion")
 OF_A_RUN = ("forecasts", "weights", "components", "statements", "bridge", *OF_THE_CLINIC)
-INPUTS = ("items", "history", "overrides", "prices", *CLINICAL_INPUTS)
+INPUTS = ("items", "history", "overrides", "prices", *CLINICAL_TABLES)
 OF_THE_STORE = ("runs", "published", *INPUTS)
 EXPORTED = (*OF_A_RUN, *LEARNED_TABLES, *OF_THE_STORE)
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import polars as pl
 
+from sopforecast.core.clinical_tables import CLINICAL_TABLES
 from sopforecast.core.hierarchy import Hierarchy
 from sopforecast.errors import RequestError
 from sopforecast.intake.against import with_table
-from sopforecast.intake.clinical_columns import CLINICAL
 from sopforecast.intake.files import (
     BOOK_SUFFIXES,
     PARQUET_SUFFIXES,
@@ -97,7 +97,9 @@ class Reader:
         for file in files:
             found = read_table(file, table=table, **options)
             parsed.append((file, [found]))
-            if table == "overrides" or table in CLINICAL:  # the next file is judged beside it
+            if (
+                table == "overrides" or table in CLINICAL_TABLES
+            ):  # the next file is judged beside it
                 options["standing"] = with_table(options["standing"], table, found.frame)
         return parsed
 
@@ -117,7 +119,7 @@ class Reader:
                 overrides=known["overrides"],
                 prices=known["prices"],
                 contradictions=partial(contradictions, history=known["history"]),
-                clinical={name: known[name] for name in CLINICAL if name in known},
+                clinical={name: known[name] for name in CLINICAL_TABLES if name in known},
             ),
         }
 

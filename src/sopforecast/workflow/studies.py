@@ -6,6 +6,7 @@ plain values; the page, written again, says the same.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import date, datetime
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from sopforecast.clinical.report import SITE_COLUMNS
 from sopforecast.core.months import month_range, months_between
 from sopforecast.planning_store.store import Store
 from sopforecast.review.clinical import StudyPart
@@ -27,14 +29,6 @@ if TYPE_CHECKING:
 CUMULATIVE = {"ds": pl.Date, "cumulative": pl.Float64}
 AHEAD = {"ds": pl.Date, "p50": pl.Float64}
 ASSUMPTIONS = ("assumption", "value", "evidence")
-SITES = {
-    "site": pl.String,
-    "country": pl.String,
-    "state": pl.String,
-    "enrolled": pl.Float64,
-    "p10": pl.Float64,
-    "p90": pl.Float64,
-}
 
 
 def studies_of(
@@ -73,6 +67,7 @@ def _told(
         ahead = branch_ahead(clinic.future.trials[study], first.condition)
     row = inputs.clinical.studies.filter(pl.col("study") == study).row(0, named=True)
     actual = _actual(inputs, study)
+    names = re.compile(rf"(?<!\w){re.escape(study)}(?!\w)")
     return {
         "study": study,
         "headline": report.sentences.headline,
@@ -89,7 +84,7 @@ def _told(
         "changes": [] if bridge is None else [bridge.text],
         "bridge": None if bridge is None else [asdict(step) for step in bridge.steps],
         "confirm": list(report.confirm),
-        "notes": [note for note in clinic.notes if study in note],
+        "notes": [note for note in clinic.notes if names.search(note)],
     }
 
 
@@ -114,7 +109,7 @@ def _part(told: Mapping[str, Any], forecasts: pl.DataFrame, *, cycle: date) -> S
         assumptions=pl.DataFrame(told["assumptions"], schema=dict.fromkeys(ASSUMPTIONS, pl.String)),
         status=told["status"],
         status_reason=told["status_reason"],
-        sites=pl.DataFrame(told["sites"], schema=SITES),
+        sites=pl.DataFrame(told["sites"], schema=SITE_COLUMNS),
         changes=tuple(told["changes"]),
         confirm=tuple(told["confirm"]),
         notes=tuple(told["notes"]),
