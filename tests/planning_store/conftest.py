@@ -30,6 +30,7 @@ from sopforecast.core.clinical_tables import (
     TierConversion,
 )
 from sopforecast.core.evidence_tables import Bridge, Credibility, Statements
+from sopforecast.core.learning_tables import RunTables
 from sopforecast.core.tables import Components, Forecasts, ResidualPaths, Weights
 from sopforecast.planning_store.store import Store, open_store
 
@@ -281,6 +282,13 @@ def run_parts() -> Callable[..., dict[str, Any]]:
                 [
                     {"part": part, "parameter": "draws", "shape": "[2]", "values": blob}
                     for part in ("funnel", "rates")
+                ],
+            ),
+            "run_tables": whole(
+                RunTables,
+                [
+                    {"table": "widths", "procedure": "live", "fit_id": "c-1"},
+                    {"table": "weights", "procedure": "backtest", "fit_id": None},
                 ],
             ),
             "loads_used": [],

@@ -28,6 +28,7 @@ from sopforecast.planning_store.runs import (
     read_components,
     read_forecasts,
     read_residual_paths,
+    read_run_tables,
     read_statements,
     read_weights,
     reuse_run,
@@ -66,6 +67,7 @@ def test_everything_comes_back_as_it_was_given(store: Store, run_parts: Parts) -
         "weights": read_weights,
         "statements": lambda store, run_id: read_statements(store, [run_id]),
         "bridge": read_bridge,
+        "run_tables": read_run_tables,
     }
     readers |= {name: partial(read_clinical_table, name) for name in CLINICAL}
     assert {*readers, "forecasts"} == set(schema.OUTPUTS)
@@ -110,6 +112,7 @@ def test_other_numbers_under_the_same_id_are_refused(
         "enrolment_forecasts": pl.col("p50") * (1 + 2**-52),
         "tier_conversion": pl.col("open_lines") + 1,
         "clinical_parameters": pl.lit("[1, 2]").alias("shape"),
+        "run_tables": pl.lit("c-2").alias("fit_id"),
     }[name]
     frame = parts[name].with_columns(changed)
     before = counts(store)

@@ -1,12 +1,13 @@
 """What closed months taught: immutable fits, and the log of the closes they came from.
 
-Writes ``credibility`` (the rows of a fit, once) and ``closes`` (which month was closed with which
-fit, and from when that may be read), in one transaction. A fit that is there already is verified
+Writes ``credibility`` and the tables of ``CLOSE_TABLES`` (the rows of a fit, once) and ``closes``
+(which month was closed with which fit, and from when that may be read), in one transaction. A fit that is there already is verified
 and not written again; closing again from the same inputs writes nothing at all.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from datetime import date, datetime
 from typing import Any
 
@@ -15,6 +16,7 @@ import polars as pl
 import sqlalchemy as sa
 
 from sopforecast.core.evidence_tables import Credibility
+from sopforecast.core.learning_tables import CLOSE_TABLES
 from sopforecast.errors import RequestError, SopforecastError
 from sopforecast.planning_store import schema
 from sopforecast.planning_store.bulk import insert_rows, read_frame
@@ -22,10 +24,17 @@ from sopforecast.planning_store.frames import hash_rows
 from sopforecast.planning_store.schema import column_dtypes
 from sopforecast.planning_store.store import Store, next_number, utc
 
+FITS_AT_ONCE = 500  # of one query; both engines bound how many values it may name
 CLOSE_COLUMNS = tuple(column.name for column in schema.closes.c if column.name != "seq")
 
 
-def save_close(store: Store, *, close: dict[str, Any], credibility: pl.DataFrame) -> bool:
+def save_close(
+    store: Store,
+    *,
+    close: dict[str, Any],
+    credibility: pl.DataFrame,
+    tables: Mapping[str, pl.DataFrame] | None = None,
+) -> bool:
     """Store a fit and log the close that made it.
 
     Parameters
@@ -38,6 +47,8 @@ def save_close(store: Store, *, close: dict[str, Any], credibility: pl.DataFrame
         fresh, opinions, waiting, notes.
     credibility
         ``Credibility`` rows of the fit; ``fit_id`` may be left out.
+    tables
+        Rows of tables of ``CLOSE_TABLES``, by name, alike.
 
     Returns
     -------
@@ -52,11 +63,14 @@ def save_close(store: Store, *, close: dict[str, Any], credibility: pl.DataFrame
         A fit of this id is stored and says something else; the stored one stands.
     """
     row = _close_row(close)
-    frame = _checked(credibility, row["fit_id"])
+    frames = {"credibility": _checked("credibility", credibility, row["fit_id"])}
+    for name, rows in (tables or {}).items():
+        frames[name] = _checked(name, rows, row["fit_id"])
     with store.transaction() as connection:
         next_number(connection, "runs", step=0)
-        if not _verify(connection, row["fit_id"], frame):
-            insert_rows(connection, schema.credibility, frame)
+        if not _verify(connection, row["fit_id"], frames):
+            for name, frame in frames.items():
+                insert_rows(connection, _table(name), frame)
         return _note_close(connection, row)
 
 
@@ -120,27 +134,67 @@ def closes(store: Store) -> pl.DataFrame:
 
 def read_credibility(store: Store, fit_id: str) -> pl.DataFrame:
     """``Credibility`` rows of one fit, sorted by key; none when there is no such fit."""
+    return read_learned(store, "credibility", [fit_id])
+
+
+def read_learned(store: Store, name: str, fit_ids: Iterable[str]) -> pl.DataFrame:
+    """Rows of ``credibility`` or a table of ``CLOSE_TABLES`` of these fits, sorted by key."""
+    ids, declared = list(dict.fromkeys(fit_ids)), _declared(name)
+    frames = [pl.DataFrame(schema=column_dtypes(declared))]
     with store.reading() as connection:
-        frame = _stored(connection, fit_id)
-    return frame.sort(Credibility.primary_key())
+        for first in range(0, len(ids), FITS_AT_ONCE):
+            frames.append(_stored(connection, name, ids[first : first + FITS_AT_ONCE]))
+    return pl.concat(frames).sort(declared.primary_key())
 
 
-def _stored(connection: sa.Connection, fit_id: str) -> pl.DataFrame:
-    query = sa.select(schema.credibility).where(schema.credibility.c.fit_id == fit_id)
-    return read_frame(connection, query, column_dtypes(Credibility))
+def standing_closes(
+    store: Store, *, before: date | None = None, known_by: datetime | None = None
+) -> pl.DataFrame:
+    """The log of closes that a cycle may read, oldest month first, in the order they were made.
+
+    Every close of a month is there, so that first scores of late items are found; a fit that was
+    noted twice stands once, where it was noted last.
+    """
+    log = schema.closes.c
+    query = sa.select(schema.closes).order_by(log.closed, log.known_at, log.seq)
+    if before is not None:
+        query = query.where(log.closed < before)
+    if known_by is not None:
+        query = query.where(log.known_at <= utc(known_by))
+    with store.reading() as connection:
+        rows = read_frame(connection, query)
+    return rows.unique("fit_id", keep="last", maintain_order=True)
 
 
-def _verify(connection: sa.Connection, fit_id: str, frame: pl.DataFrame) -> bool:
+def _declared(name: str) -> type[dy.Schema]:
+    return Credibility if name == "credibility" else CLOSE_TABLES[name]
+
+
+def _table(name: str) -> sa.Table:
+    return schema.credibility if name == "credibility" else schema.learning[name]
+
+
+def _stored(connection: sa.Connection, name: str, fit_ids: list[str]) -> pl.DataFrame:
+    table = _table(name)
+    query = sa.select(table).where(table.c.fit_id.in_(fit_ids))
+    return read_frame(connection, query, column_dtypes(_declared(name)))
+
+
+def _verify(connection: sa.Connection, fit_id: str, frames: Mapping[str, pl.DataFrame]) -> bool:
     """Whether the fit is stored; SopforecastError when it says something else."""
-    stored = _stored(connection, fit_id)
-    if stored.is_empty():
+    log = schema.closes.c
+    noted = connection.scalar(sa.select(sa.func.count()).where(log.fit_id == fit_id))
+    stored = {name: _stored(connection, name, [fit_id]) for name in frames}
+    if not noted and all(frame.is_empty() for frame in stored.values()):
         return False
-    if hash_rows(stored.drop("known_at")) != hash_rows(frame.drop("known_at")):
-        raise SopforecastError(
-            f"fit {fit_id} is stored already and differs; nothing was written and the stored fit "
-            "stands. The same statements, actuals, settings and code must give the same numbers: "
-            "check that this machine has the versions of constraints.txt"
-        )
+    for name, frame in frames.items():
+        then, now = (f.drop("known_at", strict=False) for f in (stored[name], frame))
+        if hash_rows(then) != hash_rows(now):
+            raise SopforecastError(
+                f"fit {fit_id} is stored already and differs in {name}; nothing was written and "
+                "the stored fit stands. The same statements, actuals, settings and code must give "
+                "the same numbers: check that this machine has the versions of constraints.txt"
+            )
     return True
 
 
@@ -170,18 +224,18 @@ def _close_row(close: dict[str, Any]) -> dict[str, Any]:
     return close | {"known_at": utc(close["known_at"]), "made_at": utc(close["made_at"])}
 
 
-def _checked(credibility: pl.DataFrame, fit_id: str) -> pl.DataFrame:
+def _checked(name: str, rows: pl.DataFrame, fit_id: str) -> pl.DataFrame:
     """The frame with every column of its schema; nullable columns may lack."""
-    frame = credibility
+    frame, declared = rows, _declared(name)
     if "fit_id" not in frame.columns:
         frame = frame.with_columns(fit_id=pl.lit(fit_id))
     if frame.filter(pl.col("fit_id").ne_missing(pl.lit(fit_id))).height:
-        raise RequestError(f"credibility holds rows of another fit than {fit_id}")
-    may_lack = [name for name, column in Credibility.columns().items() if column.nullable]
-    blank = [pl.lit(None).alias(name) for name in may_lack if name not in frame.columns]
+        raise RequestError(f"{name} holds rows of another fit than {fit_id}")
+    may_lack = [column for column, of in declared.columns().items() if of.nullable]
+    blank = [pl.lit(None).alias(column) for column in may_lack if column not in frame.columns]
     try:
-        checked = Credibility.validate(frame.with_columns(blank), cast=True)
+        checked = declared.validate(frame.with_columns(blank), cast=True)
     except (dy.exc.ValidationError, dy.exc.SchemaError) as err:
         reason = str(err).partition("\n\n")[0]
-        raise RequestError(f"credibility of fit {fit_id} breaks its rules: {reason}") from err
-    return checked.select(Credibility.column_names()).sort(Credibility.primary_key())
+        raise RequestError(f"{name} of fit {fit_id} breaks its rules: {reason}") from err
+    return checked.select(declared.column_names()).sort(declared.primary_key())

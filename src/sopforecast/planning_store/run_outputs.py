@@ -88,6 +88,11 @@ def read_clinical(store: Store, name: str, run_id: str) -> pl.DataFrame:
     return _read_output(store, name, [run_id])
 
 
+def read_run_tables(store: Store, run_id: str) -> pl.DataFrame:
+    """``RunTables`` of a run, by table; none for a run that started cold."""
+    return _read_output(store, "run_tables", [run_id])
+
+
 def loads_of_run(store: Store, run_id: str) -> pl.DataFrame:
     """Loads a run read, oldest first: ``load_id``, ``table``, ``file``, ``undone_at``."""
     log, used = schema.loads.c, schema.run_loads.c

@@ -29,6 +29,7 @@ from sopforecast.planning_store.run_outputs import (
     read_components,
     read_forecasts,
     read_residual_paths,
+    read_run_tables,
     read_statements,
     read_weights,
     stage_stored,
@@ -47,6 +48,7 @@ __all__ = [
     "read_components",
     "read_forecasts",
     "read_residual_paths",
+    "read_run_tables",
     "read_statements",
     "read_weights",
     "reuse_run",
@@ -75,6 +77,7 @@ def save_run(
     enrolment_forecasts: pl.DataFrame | None = None,
     tier_conversion: pl.DataFrame | None = None,
     clinical_parameters: pl.DataFrame | None = None,
+    run_tables: pl.DataFrame | None = None,
 ) -> bool:
     """Write a run with everything that belongs to it, or verify that it is there.
 
@@ -90,6 +93,8 @@ def save_run(
         Frames of those schemas; none for a run without overrides.
     enrolment_forecasts, tier_conversion, clinical_parameters
         Frames of those schemas; none for a run without studies and tier lines.
+    run_tables
+        ``RunTables``; none for a run that had learned nothing.
 
     Returns
     -------
@@ -114,6 +119,7 @@ def save_run(
         "enrolment_forecasts": enrolment_forecasts,
         "tier_conversion": tier_conversion,
         "clinical_parameters": clinical_parameters,
+        "run_tables": run_tables,
     }
     frames = {
         name: _checked(name, frame, row["run_id"])

@@ -13,7 +13,9 @@ A column is declared once, in ``core.*tables``; this module only adds what the s
   undone.
 * Output tables hold what runs write; ``run_log`` says which run of a cycle was made last, and
   ``run_loads`` which loads it read. ``published`` is the append-only history of the pointer.
-* ``credibility`` holds immutable fits; ``closes`` is the log of the months closed with them.
+* ``credibility`` and ``CLOSE_TABLES`` hold immutable fits, what a close found; ``closes`` is the
+  log of the months closed with them. ``model_paths`` keeps what models said, so that nothing
+  unchanged is fitted again; ``run_tables`` says what a run had learned from.
 
 All times are UTC without a time zone. Text is stored as given; level columns of ``items`` are one
 JSON object in ``levels``.
@@ -42,6 +44,7 @@ from sopforecast.core.evidence_tables import (
     Prices,
     Statements,
 )
+from sopforecast.core.learning_tables import CLOSE_TABLES, ModelPaths, RunTables
 from sopforecast.core.tables import (
     Components,
     Forecasts,
@@ -54,7 +57,7 @@ from sopforecast.core.tables import (
 )
 from sopforecast.errors import RequestError
 
-SCHEMA_VERSION = 3  # 2: judgement, 3: the clinic; an older store gets what it lacks when opened
+SCHEMA_VERSION = 4  # 2: judgement, 3: the clinic, 4: learning; an older store gets what it lacks
 LEVELS = "levels"
 BITEMPORAL = ("known_at", "assumed", "load_id", "loaded_by")
 STORE_COLUMNS = (
@@ -160,6 +163,10 @@ enrolment_forecasts = _output("enrolment_forecasts", EnrolmentForecasts)
 tier_conversion = _output("tier_conversion", TierConversion)
 clinical_parameters = _output("clinical_parameters", ClinicalParameters)
 
+run_tables = _output("run_tables", RunTables)
+model_paths = _output("model_paths", ModelPaths)
+learning = {name: _output(name, of) for name, of in CLOSE_TABLES.items()}
+
 run_log = sa.Table(
     "run_log",
     metadata,
@@ -262,6 +269,7 @@ OUTPUTS: dict[str, tuple[type[dy.Schema], sa.Table]] = {
     "enrolment_forecasts": (EnrolmentForecasts, enrolment_forecasts),
     "tier_conversion": (TierConversion, tier_conversion),
     "clinical_parameters": (ClinicalParameters, clinical_parameters),
+    "run_tables": (RunTables, run_tables),
 }
 
 
