@@ -9,18 +9,20 @@ import pytest
 
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "sopforecast"
 ROOMS = ("intake", "baseline", "judgement", "clinical", "learning", "planning_store")
-GROUND = ("errors", "settings", "core")
+GROUND = ("errors", "settings", "settings_sections", "core")
 
 # What each part may import from this package; parts not named here stand on top and may import all.
 ALLOWED: dict[str, tuple[str, ...]] = {
     "errors": (),
-    "settings": ("errors", "settings_sections"),
+    "settings": ("errors", "settings_sections", "settings_template"),
     "settings_sections": (),
+    "settings_template": (),
     "core": ("errors", "core"),
     **{room: (*GROUND, room) for room in ROOMS},
     "tracking": ("errors", "core"),
     "portfolio": (*GROUND, "baseline", "clinical"),
-    "cycle": (*GROUND, *ROOMS, "portfolio"),
+    "results": (*GROUND, *ROOMS),
+    "cycle": (*GROUND, *ROOMS, "portfolio", "results"),
     "review": (*GROUND, "review"),
     "progress": ("errors",),
     "workspace": (*GROUND, "intake", "planning_store"),
@@ -35,9 +37,11 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "workspace",
         "workflow",
     ),
-    "terminal": (*GROUND, "review", "terminal_clinical", "terminal_evidence"),
+    "terminal": (*GROUND, "review", "terminal_clinical", "terminal_evidence", "terminal_learning"),
     "terminal_clinical": (),
-    "terminal_evidence": (*GROUND, "review"),
+    "terminal_evidence": (*GROUND, "review", "terminal_learning"),
+    "terminal_kpi": (*GROUND, "review"),
+    "terminal_learning": (*GROUND, "review"),
     "replay": GROUND,
     "demo": (*GROUND, "judgement", "clinical", "planning_store", "workspace", "workflow", "demo"),
 }

@@ -43,6 +43,20 @@ def test_every_key_of_the_clinic_is_shown_with_its_default() -> None:
     assert values == Settings().clinical.model_dump()
 
 
+def test_every_key_of_the_kpis_is_shown_with_its_default() -> None:
+    shown = default_settings_text().split("[kpi]\n")[1].split("[clinical]")[0]
+    lines = [line.removeprefix("# ") for line in shown.splitlines() if " = " in line]
+    values = tomllib.loads("\n".join(lines))
+    assert values == Settings().kpi.model_dump(mode="json")
+
+
+def test_one_threshold_may_be_set_and_the_other_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOPFORECAST_KPI__BIAS__OWNER", "supply")
+    kpi = make_settings({"kpi": {"accuracy": {"green": 85}, "lag": 2}}).kpi
+    assert (kpi.accuracy.green, kpi.accuracy.yellow, kpi.accuracy.owner) == (85, 70, "finance")
+    assert (kpi.bias.green, kpi.bias.owner, kpi.lag, kpi.window) == (5, "supply", 2, 12)
+
+
 def test_green_and_yellow_may_be_the_same() -> None:
     settings = make_settings({"clinical": {"green": 0.2, "yellow": 0.2}})
     assert (settings.clinical.green, settings.clinical.yellow) == (0.2, 0.2)
@@ -102,6 +116,34 @@ def test_environment_wins_over_file(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         ("[clinical]\nservice_level = 0.5", "clinical.service_level: Input should be greater than"),
         ("[clinical]\nservice_level = 95", "clinical.service_level: Input should be less than 1"),
         ('[clinical]\nsampler = "closed_form"', "'laplace' or 'nuts'"),
+        (
+            '[kpi]\nshow = ["bias", "days_of_supply"]',
+            "there is no KPI days_of_supply; available: accuracy, bias, value_added, coverage, "
+            "enrolment, site_activation",
+        ),
+        (
+            '[kpi]\nshow = ["accuracy", "bias", "value_added", "coverage", "enrolment", '
+            '"site_activation"]',
+            "6 KPIs are named (accuracy, bias, value_added, coverage, enrolment, site_activation); "
+            "allowed: one to five",
+        ),
+        ("[kpi]\nshow = []", "0 KPIs are named"),
+        ('[kpi]\nshow = ["bias", "bias"]', "a KPI is named twice in bias, bias; allowed: each"),
+        ('[kpi]\nshow = "bias"', "kpi.show: Input should be a valid tuple"),
+        ("[kpi]\nlgg = 1", "unknown setting kpi.lgg; did you mean lag?"),
+        ("[kpi]\nlag = 12", "kpi.lag: Input should be less than or equal to 11 (found 12)"),
+        ("[kpi]\nwindow = 6", "kpi.window: Input should be 1, 3 or 12 (found 6)"),
+        ("[kpi.revenue]\ngreen = 1", "unknown setting kpi.revenue; known: show, lag, window"),
+        ("[kpi.accuracy]\ngren = 1", "unknown setting kpi.accuracy.gren; did you mean green?"),
+        ("[kpi.accuracy]\nx = 1", "known: green, yellow, owner"),
+        ('[kpi.accuracy]\nowner = ""', "kpi.accuracy.owner: String should have at least 1"),
+        ("[kpi.accuracy]\ngreen = nan", "kpi.accuracy.green: Input should be a finite number"),
+        ("[kpi.accuracy]\ngreen = 60", "yellow (70) is on the better side of green (60)"),
+        ("[kpi.bias]\nyellow = 3", "kpi.bias: Value error, yellow (3) is on the better side"),
+        ("[kpi.coverage]\ngreen = -1", "kpi.coverage: Value error, green is -1; allowed: 0"),
+        ("[kpi.value_added]\ngreen = -2", "allowed: at most green"),
+        ("[kpi.enrolment]\nyellow = 99", "yellow (99) is on the better side of green (95)"),
+        ("[kpi.site_activation]\nyellow = 7", "allowed: at least green"),
         ("[clinical]\nyellow = 0.6", "yellow is above green (0.5); allowed: at most green"),
     ],
 )
@@ -141,9 +183,11 @@ def test_a_password_from_the_environment_stays_out_of_sight(
         {"name": "other"},
         {"advanced": {"workers": 4, "chunk_size": 7, "mlflow": False}},
         {"advanced": {"sampler": "closed_form"}},
+        {"advanced": {"gate": True}},
         {"sources": ["sales", "kam"]},
         {"clinical": {"green": 0.7, "yellow": 0.4, "service_level": 0.9}},
         {"columns": {"history": {"y": "Qty"}}},
+        {"kpi": {"show": ["bias"], "lag": 3, "window": 3, "bias": {"green": 1, "owner": "x"}}},
     ],
 )
 def test_how_fast_and_where_does_not_change_the_hash(values: dict[str, object]) -> None:
@@ -160,6 +204,7 @@ def test_how_fast_and_where_does_not_change_the_hash(values: dict[str, object]) 
         {"advanced": {"draws": 400}},
         {"advanced": {"models": ["naive"]}},
         {"advanced": {"min_closed": 3}},
+        {"advanced": {"gate": False}},
         {"clinical": {"paths": 500}},
         {"clinical": {"sampler": "nuts"}},
     ],

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 from cyclopts import CycloptsError
 
-from sopforecast.commands_back import app
+from sopforecast.commands_kpi import app
 from sopforecast.errors import DataError, SopforecastError
 
 EXIT_BUG = 1

@@ -9,14 +9,14 @@ store happens above.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime
 
 import polars as pl
 
-from sopforecast.baseline.checks import Result, run_checks
+from sopforecast.baseline.checks import run_checks
 from sopforecast.baseline.cleanse import cleanse, scored_demand
 from sopforecast.baseline.components import rows_of_clinic
+from sopforecast.baseline.known_paths import KnownPaths
 from sopforecast.baseline.models import refuse_unknown_models
 from sopforecast.baseline.month import baseline_month, no_baseline
 from sopforecast.baseline.views import history_of, naive_frame, statistical_frame
@@ -24,6 +24,7 @@ from sopforecast.clinical.clinic import Clinic, forecast_clinic
 from sopforecast.clinical.inputs import ClinicalInputs
 from sopforecast.clinical.overlap import demand_since, overlap_sentences, overlaps
 from sopforecast.core.hierarchy import Hierarchy, build_hierarchy
+from sopforecast.core.learning_tables import Learned
 from sopforecast.core.months import add_months, cutoff
 from sopforecast.core.stopwatch import Stopwatch
 from sopforecast.errors import RequestError
@@ -32,72 +33,12 @@ from sopforecast.judgement.credibility import Method, fit_credibility
 from sopforecast.judgement.observations import observe
 from sopforecast.judgement.stages import statistical_stage
 from sopforecast.portfolio import draws_of, items_with_history, joined_demand, without_history
+from sopforecast.results import CloseResult, CycleResult
 from sopforecast.settings import Settings
 
+__all__ = ["CloseResult", "CycleResult", "close_cycle", "hierarchy_of", "run_cycle"]
+
 Progress = Callable[[str, float], None]
-
-
-@dataclass(frozen=True, eq=False)
-class CycleResult:
-    """What one cycle produced; frames are as in ``core.tables`` without ``run_id``.
-
-    Attributes
-    ----------
-    forecasts : pl.DataFrame
-        Stages naive and statistical, every node; where somebody spoke also ``source:<name>`` (the
-        nodes it moved), consensus and, with fixed statements, approved.
-    components, residual_paths, weights : pl.DataFrame
-        Enough to rebuild the draws (``baseline.components``).
-    hierarchy : Hierarchy
-    checks : tuple of Result
-    notes : tuple of str
-        What a reader of the run must know.
-    seconds : dict of str to float
-        By stage.
-    history_nodes : pl.DataFrame
-        unique_id, ds, y of every node as scored.
-    backtest : pl.DataFrame
-        lead, wmape, bias_percent, coverage80 of the items at past origins.
-    statements, bridge : pl.DataFrame
-        What the overrides said and what it moved; no rows where nobody spoke.
-    told : dict of str to tuple of str
-        new, carried, changed, expired, in_history, waiting: a sentence an override.
-    clinic : Clinic or None
-        Trials and tier lines, the items they need, and what was learned of them.
-    """
-
-    forecasts: pl.DataFrame
-    components: pl.DataFrame
-    residual_paths: pl.DataFrame
-    weights: pl.DataFrame
-    hierarchy: Hierarchy
-    checks: tuple[Result, ...]
-    notes: tuple[str, ...]
-    seconds: dict[str, float]
-    history_nodes: pl.DataFrame
-    backtest: pl.DataFrame
-    statements: pl.DataFrame
-    bridge: pl.DataFrame
-    told: dict[str, tuple[str, ...]]
-    clinic: Clinic | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class CloseResult:
-    """What a closed month taught.
-
-    Attributes
-    ----------
-    observations : pl.DataFrame
-        ``Observations``: every statement whose months are over.
-    credibility : pl.DataFrame
-        ``Credibility`` without ``fit_id``; no rows when nothing has closed yet.
-    notes : tuple of str
-    """
-
-    observations: pl.DataFrame
-    credibility: pl.DataFrame
-    notes: tuple[str, ...]
 
 
 def run_cycle(
@@ -111,6 +52,8 @@ def run_cycle(
     credibility: pl.DataFrame | None = None,
     entered: pl.DataFrame | None = None,
     clinical: ClinicalInputs | None = None,
+    learned: Learned | None = None,
+    known: KnownPaths | None = None,
     on_progress: Progress | None = None,
 ) -> CycleResult:
     """Forecast one cycle from the rows known by its cut-off.
@@ -133,6 +76,10 @@ def run_cycle(
     clinical : ClinicalInputs, optional
         Studies and tier lines; the items of a study's schedule take their demand from there, and
         what history they have is only scored.
+    learned : Learned, optional
+        Model weights, widths and conversion as closed months taught them; else as at the start.
+    known : KnownPaths, optional
+        What models said of the same months before; that is not fitted again. The same bytes.
     on_progress : callable, optional
         Told the stage and the share of it that is done.
 
@@ -145,7 +92,7 @@ def run_cycle(
         When an item has no place in a declared level.
     """
     refuse_unknown_models(settings.advanced.models)
-    clock = Stopwatch(on_progress)
+    clock, learned = Stopwatch(on_progress), learned or Learned()
     last_month = add_months(cycle, -1)
     with clock.stage("check"):
         checks = run_checks(
@@ -160,7 +107,7 @@ def run_cycle(
     clinic = None
     if clinical is not None and not clinical.is_empty:
         with clock.stage("clinic"):
-            clinic = _clinic(clinical, cleansed, settings)
+            clinic = _clinic(clinical, cleansed, settings, learned)
     of_clinic = list(clinic.items) if clinic is not None else []
     of_both = () if clinical is None else overlap_sentences(overlaps(clinical, cleansed))
     of_both += without_history(of_clinic, cleansed)
@@ -175,18 +122,21 @@ def run_cycle(
             f"no item has a known month of demand up to {last_month:%Y-%m}; load history first"
             f"{or_schedule}"
         )
-    hierarchy = _hierarchy(fitted, items, settings.levels, more=of_clinic)
+    hierarchy = hierarchy_of(fitted, items, settings.levels, more=of_clinic)
     month = no_baseline(horizon=settings.horizon, draws=settings.advanced.draws)
     if fitted.height:
-        own = _hierarchy(fitted, items, settings.levels)
-        month = baseline_month(fitted, items, own, cycle=cycle, settings=settings, clock=clock)
+        own = hierarchy_of(fitted, items, settings.levels)
+        month = baseline_month(
+            fitted, items, own, cycle=cycle, settings=settings, clock=clock, learned=learned,
+            known=known,
+        )  # fmt: skip
     whole = joined_demand(month, clinic, hierarchy)
     statistical = statistical_frame(whole, whole.steps, hierarchy, cycle=cycle)
     judged = nobody_spoke(statistical)
     if overrides is not None and overrides.height:
         with clock.stage("judge"):
             since = cutoff(add_months(cycle, -1), cutoff_day=settings.cutoff_day)
-            known = Known(scored_demand(cleansed), prices, credibility, entered, since)
+            context = Known(scored_demand(cleansed), prices, credibility, entered, since)
             judged = judge(
                 overrides,
                 hierarchy,
@@ -195,7 +145,7 @@ def run_cycle(
                 cycle=cycle,
                 seed=settings.seed,
                 min_closed=settings.advanced.min_closed,
-                known=known,
+                known=context,
             )
     with clock.stage("view"):
         naive = naive_frame(whole.naive, whole.steps, hierarchy, cycle=cycle)
@@ -215,6 +165,8 @@ def run_cycle(
             seconds=clock.seconds,
             history_nodes=history_of(month.history_nodes, scored, hierarchy),
             backtest=month.backtest,
+            model_paths=month.model_paths,
+            model_errors=month.model_errors,
             statements=judged.statements,
             bridge=judged.bridge,
             told=judged.told,
@@ -256,7 +208,7 @@ def close_cycle(
     cleansed = cleanse(history, missing=settings.history.missing, last_month=closed)
     seen = cleansed["unique_id"].unique().to_list()
     awaited = demand_since(clinical, seen) if clinical is not None else {}
-    hierarchy = _hierarchy(cleansed, items, settings.levels, more=tuple(awaited))
+    hierarchy = hierarchy_of(cleansed, items, settings.levels, more=tuple(awaited))
     observations, notes = observe(
         statements, scored_demand(cleansed), hierarchy, closed=closed, awaited=awaited
     )
@@ -271,7 +223,9 @@ def close_cycle(
     return CloseResult(observations, learned, (*notes, *warnings))
 
 
-def _clinic(clinical: ClinicalInputs, cleansed: pl.DataFrame, settings: Settings) -> Clinic:
+def _clinic(
+    clinical: ClinicalInputs, cleansed: pl.DataFrame, settings: Settings, learned: Learned
+) -> Clinic:
     return forecast_clinic(
         clinical,
         horizon=settings.horizon,
@@ -279,11 +233,12 @@ def _clinic(clinical: ClinicalInputs, cleansed: pl.DataFrame, settings: Settings
         draws=settings.advanced.draws,
         seed=settings.seed,
         method=settings.clinical.sampler,
+        conversion=learned.conversion,
         history_items=cleansed["unique_id"].unique().to_list(),
     )
 
 
-def _hierarchy(
+def hierarchy_of(
     cleansed: pl.DataFrame,
     items: pl.DataFrame | None,
     levels: Sequence[str],

@@ -23,7 +23,14 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 from pydantic_settings import PydanticBaseSettingsSource as Source
 
 from sopforecast.errors import RequestError
-from sopforecast.settings_sections import AdvancedSettings, ClinicalSettings, HistorySettings
+from sopforecast.settings_sections import (
+    AdvancedSettings,
+    ClinicalSettings,
+    HistorySettings,
+    KpiSettings,
+    KpiThreshold,
+)
+from sopforecast.settings_template import TEMPLATE
 
 SETTINGS_FILE = "sopforecast.toml"
 ENV_PREFIX = "SOPFORECAST_"
@@ -37,7 +44,7 @@ STORE_URL_VARIABLE = f"{ENV_PREFIX}ADVANCED__STORE_URL"
 
 # Settings that say where or how fast, or how files are read; the numbers of a run do not depend on
 # them beyond the rows they admit, and those rows are hashed themselves.
-NOT_IN_NUMBERS = ("name", "columns", "cutoff_day", "history_lag_days", "sources")
+NOT_IN_NUMBERS = ("name", "columns", "cutoff_day", "history_lag_days", "sources", "kpi")
 NOT_IN_NUMBERS_HISTORY = ("negative", "unit_slip")
 NOT_IN_NUMBERS_CLINICAL = ("green", "yellow", "service_level")
 NOT_IN_NUMBERS_ADVANCED = (
@@ -85,6 +92,7 @@ class Settings(BaseSettings):
     columns: dict[str, dict[str, str | tuple[str, ...]]] = {}
     clinical: ClinicalSettings = ClinicalSettings()
     advanced: AdvancedSettings = AdvancedSettings()
+    kpi: KpiSettings = KpiSettings()
 
     @classmethod
     def settings_customise_sources(
@@ -108,6 +116,8 @@ class Settings(BaseSettings):
             values["clinical"].pop(key)
         for key in NOT_IN_NUMBERS_ADVANCED:
             values["advanced"].pop(key)
+        if self.advanced.gate:  # as if the setting were not there: only without it ids are others
+            values["advanced"].pop("gate")
         return values
 
     def numbers_text(self) -> str:
@@ -185,7 +195,7 @@ def default_settings_text(
 ) -> str:
     """The settings file that ``init`` writes: 15 visible lines, the rest under ``[advanced]``."""
     made = f", {today.isoformat()}" if today is not None else ""
-    return _TEMPLATE.format(
+    return TEMPLATE.format(
         made=made,
         name=json.dumps(name, ensure_ascii=False),
         levels=json.dumps(list(levels), ensure_ascii=False),
@@ -246,44 +256,7 @@ def _known_keys(section: list[str]) -> list[str]:
         "history": HistorySettings,
         "clinical": ClinicalSettings,
         "advanced": AdvancedSettings,
+        "kpi": KpiSettings,
     }
-    return list(models.get("".join(section[:1]), Settings).model_fields)
-
-
-_TEMPLATE = """\
-# Settings of this workspace{made}. Unknown keys are refused. Environment: SOPFORECAST_SEED=7
-name = {name}
-levels = {levels}              # columns of items, coarse first: ["family", "family/region"]
-horizon = 18             # months ahead
-seed = 2026              # same inputs, settings and seed: same bytes
-cutoff_day = 15          # of the first forecast month; later knowledge waits for the next cycle
-history_lag_days = 5     # a month's demand is known this many days after the month ends
-# sources = ["sales", "marketing", "finance"]     # who may state overrides, beside system:TOOL
-
-[history]
-missing = "unknown"      # a month that is not in the file: "unknown" or "zero"
-negative = "refuse"      # demand below zero: "refuse", or "net" when returns are netted
-unit_slip = "refuse"     # a value x1000 off its item: "refuse" or "allow"
-[columns.history]        # ours = "yours", or several columns that make the id
-# unique_id = ["Product", "Site"]
-
-[advanced]
-# draws = 500            # sample paths a run
-# workers = 0            # 0: by portfolio size
-# chunk_size = 250       # items a worker takes at once
-# models = []            # beside the default pool: "AutoETS", "AutoCES", "AutoARIMA", "MFLES"
-# min_closed = 6         # closed overrides before a source counts as known: prior only until then
-# sampler = "nuts"       # how a close learns from overrides: "nuts" or "closed_form"
-# mlflow = true          # mirror every cycle into mlflow.db
-# id_separator = "|"     # between the columns that make an id
-# decimal = "auto"       # mark in numbers written as text: "auto", "." or ","
-# store_url = "postgresql+psycopg://host/planning"
-#                        # with a password: only as SOPFORECAST_ADVANCED__STORE_URL
-
-[clinical]
-# paths = 4000           # sampled futures of every trial
-# green = 0.5            # chance to be on plan from which a study is green
-# yellow = 0.2           # and yellow; red below it
-# service_level = 0.95   # of confirm-by dates
-# sampler = "laplace"    # how tier conversion is learned: "laplace", or "nuts" (PyMC, a minute)
-"""
+    model = KpiThreshold if len(section) > 1 else models.get("".join(section), Settings)
+    return list(model.model_fields)

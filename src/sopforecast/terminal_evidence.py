@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sopforecast import terminal_learning
 from sopforecast.review import wording
 
 Result = Mapping[str, Any]
@@ -55,13 +56,23 @@ def closed(result: Result) -> str:
         return "\n".join([f"{result['cycle']}: {note}" for note in result["notes"]])
     fresh, waiting = result["fresh"], result["waiting"]
     state = "was closed from the same inputs before" if result["stands"] else "is closed"
+    restated = f", {_count(result['restated'], 'item')} restated" if result["restated"] else ""
     lines = [
-        f"{result['cycle']} {state}: {_count(fresh, 'statement')} of this month, "
+        f"{result['cycle']} {state}: {_count(result['items'], 'item')} scored{restated}",
+        f"{_count(fresh, 'statement')} of this month, "
         f"{result['scored']:,} in all, of {_count(result['opinions'], 'override')}",
     ]
     if waiting:
         have = "waits" if waiting == 1 else "wait"
         lines.append(f"{_count(waiting, 'statement')} {have}: not every item below is known yet")
+    lines += [
+        "",
+        *terminal_learning.of_close(
+            value_added_rows=result["value_added"],
+            decision_rows=result["learning_log"],
+            calibration_rows=result["calibration"],
+        ),
+    ]
     lines += ["", *learned(result["learned"], min_closed=result["min_closed"])]
     lines += [f"Note: {note}" for note in result["notes"]]
     lines.append(f"Fit {result['fit_id']} ({result['method']}), known by {result['known_at']} UTC")
@@ -91,12 +102,33 @@ def replayed(result: Result) -> str:
             end = "nothing to close"
         else:
             end = f"closed: {_count(row['fresh'], 'statement')}, {row['scored']:,} in all"
+            decided = [f"{d['table']}: {d['decision']}, {d['rules']} rules" for d in row["decided"]]
+            end += "".join(f"; {text}" for text in decided)
         lines.append(f"{row['cycle']}  {said}; {end}")
     if result["closed"]:
         last = result["closed"]
         lines += ["", f"Learned up to {last['cycle']}"]
-        lines += learned(last["learned"], min_closed=last["min_closed"])
+        lines += terminal_learning.of_close(
+            value_added_rows=last["value_added"],
+            decision_rows=last["learning_log"],
+            calibration_rows=last["calibration"],
+        )
+        lines += ["", *learned(last["learned"], min_closed=last["min_closed"])]
+    lines += ["", *_assumed(result["assumed"])]
     return "\n".join(lines)
+
+
+def _assumed(rows: Sequence[Result]) -> list[str]:
+    """How much of what was read rests on a rule for when it was known."""
+    assumed = [
+        f"{row['assumed']:,} of {row['rows']:,} {row['table']}" for row in rows if row["assumed"]
+    ]
+    if not assumed:
+        return ["Every row that was read says when it was known."]
+    return [
+        f"When rows were known is assumed for {', '.join(assumed)} rows: give a known_at column "
+        "to replay exactly what was known then."
+    ]
 
 
 def contributors(result: Result) -> list[str]:

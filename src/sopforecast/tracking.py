@@ -36,7 +36,8 @@ DATABASE = "mlflow.db"
 ARTIFACTS = "mlartifacts"
 NEVER_LOGGED = frozenset({"tier_lines", "enrolment"})
 
-_TAGS = ("run_id", "fit_id", "input_hash", "code_version", "settings_hash", "stage", "step")
+_IDS = ("run_id", "fit_id", "input_hash", "code_version", "settings_hash")
+_TAGS = (*_IDS, "stage", "step", "rules")
 _PARAMETERS = (
     *("cycle", "horizon", "seed", "draws", "items", "levels", "known_by"),
     *("closed", "method", "known_at"),
@@ -109,7 +110,7 @@ def log_close(
     workspace, experiment, steps, totals, tables
         As in ``log_cycle``, and so is what is returned.
     close : mapping
-        fit_id (tag), closed, method and known_at (parameters); the rest is ignored.
+        fit_id, rules (tags), closed, method and known_at (parameters); the rest is ignored.
     cycle_run : str, optional
         ``run_id`` of the cycle; the close stands alone when that is not mirrored.
     """

@@ -45,6 +45,22 @@ def test_weight_falls_with_the_sixth_power_of_the_error_and_is_shrunk():
     assert found["smooth"].weights.sum() == pytest.approx(1.0)
 
 
+def test_errors_are_told_beside_the_best_model_and_only_of_those_that_spoke():
+    errors = _errors(3, 2, 9, series=4, origins=5)
+    errors[:, 3:, :, :] = np.nan
+    found = learn_weights(_backtest(errors), ["smooth"] * 4, {"smooth": SMOOTH})["smooth"]
+    np.testing.assert_allclose(found.relative_error, [1.5, 1.0, np.nan])
+    assert (found.origins, found.series, found.cells) == (3, 4, 24)
+    errors[:, :, 1] = np.nan
+    found = learn_weights(_backtest(errors), ["smooth"] * 4, {"smooth": SMOOTH})["smooth"]
+    np.testing.assert_allclose(found.relative_error, [1.0, np.nan, np.nan])
+    nothing = learn_weights(_backtest(errors * np.nan), ["smooth"] * 4, {"smooth": SMOOTH})[
+        "smooth"
+    ]
+    assert np.isnan(nothing.relative_error).all()
+    assert (nothing.origins, nothing.series, nothing.cells) == (0, 0, 0)
+
+
 def test_a_segment_is_drawn_to_the_portfolio_of_its_pool():
     errors = np.concatenate([_errors(1, 2, series=300), _errors(2, 1, series=3)])
     segments = ["smooth"] * 300 + ["short"] * 3

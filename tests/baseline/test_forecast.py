@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 import numpy as np
+import polars as pl
 import pytest
 
+from sopforecast.baseline.cleanse import cleanse, cleansed_then
+from sopforecast.baseline.components import model_errors_frame, weights_frame
 from sopforecast.baseline.forecast import forecast_baseline
-from sopforecast.baseline.models import LOCAL_MODELS
+from sopforecast.baseline.models import LOCAL_MODELS, SPARSE_POOL
+from sopforecast.baseline.panel import item_panel, node_panel, panels_then
 from sopforecast.baseline.reconcile import error_variance, reconcile
 from sopforecast.core.executor import Executor
+from sopforecast.core.learning_tables import Learned, ModelErrors
+from sopforecast.core.months import add_months
 
 HORIZON = 6
 SEGMENTS = ("seasonal", "seasonal", "smooth", "sparse", "short", "short", "dead", "sparse")
@@ -149,3 +157,87 @@ def test_too_short_for_a_backtest_is_said(make_panel, make_hierarchy, seasonal_d
     assert any("too short for a backtest" in note for note in found.notes)
     assert found.reconciled.shape == (3, 1, HORIZON)
     assert all((model.spread > 0).all() for model in found.models)
+
+
+def _learned_weights(rows):
+    columns = {"segment": pl.String, "model": pl.String, "weight": pl.Float64}
+    return pl.DataFrame(rows, schema=columns, orient="row")
+
+
+def test_learned_weights_replace_those_of_the_backtest_where_a_segment_has_some(
+    baseline, demand, make_panel, hierarchy
+):
+    rows = [
+        ("seasonal", "DOT", 0.3), ("seasonal", "SeasonalNaive", 0.3), ("seasonal", "Gone", 0.4),
+        ("sparse", "DOT", 1.0), ("unheard", "DOT", 1.0),
+    ]  # fmt: skip
+    learned = Learned(weights=_learned_weights(rows))
+    found = _forecast(make_panel(demand, hierarchy), hierarchy, learned=learned)
+    frame = weights_frame(found)
+    seasonal = dict(frame.filter(pl.col("segment") == "seasonal").select("model", "weight").rows())
+    assert seasonal == {"DOT": 0.5, "SeasonalNaive": 0.5}
+    # DOT is not in the pool of sparse items, and the others were not named: as the backtest has it.
+    for segment in ("sparse", "smooth", "aggregate"):
+        own = pl.col("segment") == segment
+        assert frame.filter(own).equals(weights_frame(baseline).filter(own))
+    names = found.fitted.backtest.models
+    first = found.fitted.backtest.paths[3]  # the first item, after total and two families
+    expected = 0.5 * (first[:, names.index("DOT")] + first[:, names.index("SeasonalNaive")])
+    np.testing.assert_allclose(found.fitted.combined[3, 1:], expected, rtol=1e-12)
+    assert model_errors_frame(found).equals(model_errors_frame(baseline))
+
+
+def test_learned_widths_stretch_the_loadings_of_items_drawn_from_paths(
+    baseline, demand, make_panel, hierarchy
+):
+    widths = pl.DataFrame({"part": ["common", "own:seasonal"], "factor": [1.5, 0.5]})
+    panel = make_panel(demand, hierarchy)
+    found = _forecast(panel, hierarchy, learned=Learned(widths=widths))
+    for plain, wide in zip(baseline.models, found.models, strict=True):
+        own = {"seasonal": 0.5}.get(plain.segment, 1.0)
+        factors = np.array([1.5, 1.5, own]) if plain.kind == "paths" else np.ones(3)
+        np.testing.assert_array_equal(wide.loadings, plain.loadings * factors)
+        np.testing.assert_array_equal(wide.centre, plain.centre)
+
+
+def test_errors_of_models_are_told_by_segment(baseline):
+    frame = model_errors_frame(baseline)
+    ModelErrors.validate(frame.with_columns(run_id=pl.lit("r")), cast=True)
+    best = frame.group_by("segment").agg(pl.col("relative_error").min())
+    assert (best["relative_error"] == 1.0).all()
+    sparse = frame.filter(pl.col("segment") == "sparse")
+    assert set(sparse["model"]) == set(SPARSE_POOL)
+    assert (sparse["origins"] <= len(baseline.fitted.backtest.offsets)).all()
+
+
+def test_a_past_origin_sees_history_as_it_was_cleansed_then(make_hierarchy):
+    """A freak month after which two ordinary ones are not known yet is no freak yet."""
+    rng = np.random.default_rng(2)
+    months = [add_months(date(2022, 1, 1), k) for k in range(60)]
+    y = np.round(100 + rng.normal(0, 3, 60))
+    y[44] = 900.0
+    history = pl.DataFrame({"unique_id": ["i00"] * 60, "ds": months, "y": y})
+    last = months[-1]
+    launched = cleanse(history, missing="unknown", last_month=last)
+    panel = item_panel(launched, ("i00",), last_month=last)
+    assert panel.y[0, 44] < 120
+    hierarchy = make_hierarchy(1)
+    then = panels_then(launched, hierarchy, (5, 15, 30), last_month=last)
+    assert [seen.shape for seen in then] == [(2, 55), (2, 45), (2, 30)]
+    assert then[0][1, 44] < 120
+    assert then[1][1, 44] == then[1][0, 44] == 900.0
+    for offset, seen in zip((5, 15, 30), then, strict=True):
+        cut = add_months(last, -offset)
+        alone = cleanse(history, missing="unknown", last_month=cut)
+        assert cleansed_then(launched, cut).equals(alone)
+        np.testing.assert_array_equal(seen[1], alone["y"].to_numpy())
+    found = forecast_baseline(
+        node_panel(panel, hierarchy), hierarchy, ("smooth",), horizon=HORIZON, seed=1,
+        executor=Executor(1, 10), launched=launched,
+    )  # fmt: skip
+    plain = forecast_baseline(
+        node_panel(panel, hierarchy), hierarchy, ("smooth",), horizon=HORIZON, seed=1,
+        executor=Executor(1, 10),
+    )  # fmt: skip
+    assert found.fitted.combined[:, 0].shape == plain.fitted.combined[:, 0].shape
+    assert found.fitted.backtest.offsets == plain.fitted.backtest.offsets

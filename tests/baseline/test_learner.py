@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 import numpy as np
 import pytest
 
-from sopforecast.baseline.learner import LEARNERS, learner_paths
+from sopforecast.baseline.learner import LEARNERS, learn_chunk, learner_tasks
+from sopforecast.core.months import add_months
 
 HORIZON = 12
 OFFSETS = (0, 6, 12, 18, 24)
@@ -32,25 +35,30 @@ def corrected(demand):
     return 0.7 * np.stack(paths, axis=1)
 
 
-def _learn(y, corrected, *, offsets=OFFSETS, eligible=None, seed=1, on_done=None):
-    keep = np.ones(len(y), dtype=bool) if eligible is None else eligible
-    return learner_paths(
-        y,
+def _tasks(y, corrected, *, offsets=OFFSETS, eligible=None, seed=1, end=date(2026, 9, 1)):
+    return learner_tasks(
+        [y[:, : y.shape[1] - offset] for offset in offsets],
         corrected,
         offsets=offsets,
+        origins=[add_months(end, -offset) for offset in offsets],
         horizon=HORIZON,
         seed=seed,
-        eligible=keep,
-        on_done=on_done,
+        eligible=np.ones(len(y), dtype=bool) if eligible is None else eligible,
     )
+
+
+def _learn(y, corrected, *, offsets=OFFSETS, **options):
+    """Paths (N, O, 2, H), NaN for series that took no part."""
+    tasks = _tasks(y, corrected, offsets=offsets, **options)
+    answer = np.full((len(y), len(offsets), 2, HORIZON), np.nan)
+    for k, (task, paths) in enumerate(zip(tasks, learn_chunk(tasks), strict=True)):
+        answer[task.series, k // 2, k % 2] = paths
+    return answer
 
 
 @pytest.fixture(scope="module")
 def learned(demand, corrected):
-    told = []
-    paths = _learn(demand, corrected, on_done=told.append)
-    assert told == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
-    return paths
+    return _learn(demand, corrected)
 
 
 def test_shape_and_positive_paths(learned, demand):
@@ -124,3 +132,55 @@ def test_demand_a_thousand_times_larger_is_forecast_a_thousand_times_larger(lear
     paths = _learn(scaled, np.full((80, 1, HORIZON), np.nan), offsets=(0,))
     ratio = paths[half, 0, BOOSTING] / learned[half, 0, BOOSTING]
     np.testing.assert_allclose(ratio, 1024.0, rtol=1e-3)
+
+
+def test_an_origin_is_forecast_alike_in_a_later_cycle(learned, demand, corrected):
+    """Six months later the end of then is six months back; nothing of it has changed."""
+    rng = np.random.default_rng(3)
+    later = np.concatenate([demand, rng.uniform(1, 100, (80, 6))], axis=1)
+    offsets = (6, 12, 18, 24, 30)
+    paths = _learn(later, corrected, offsets=offsets, end=date(2027, 3, 1))
+    assert paths.tobytes() == learned.tobytes()
+    then, now = (
+        _tasks(demand, corrected),
+        _tasks(later, corrected, offsets=offsets, end=date(2027, 3, 1)),
+    )
+    assert [task.keys() for task in then] == [task.keys() for task in now]
+
+
+def test_series_that_take_no_part_change_neither_key_nor_bytes(learned, demand, corrected):
+    """A new item, a sparse one, and one too short: anywhere among the others."""
+    more = np.concatenate([np.full((3, 66), np.nan), demand])
+    more[0], more[1, -10:], more[2, -19:] = 5.0, 7.0, 3.0
+    paths = np.concatenate([np.full((3, 5, HORIZON), 2.0), corrected])
+    eligible = np.arange(83) != 0
+    tasks = _tasks(more, paths, eligible=eligible)
+    before = _tasks(demand, corrected)
+    assert tasks[0].series.size == 81  # 19 months are enough at the end
+    for task, alone in list(zip(tasks, before, strict=True))[2:]:
+        np.testing.assert_array_equal(task.series, alone.series + 3)
+        assert task.keys() == alone.keys()
+    (again,) = learn_chunk([tasks[4]])
+    assert again.tobytes() == np.ascontiguousarray(learned[:, 2, BOOSTING]).tobytes()
+
+
+@pytest.mark.parametrize("what", ["a month", "its own path", "an earlier path", "seed", "origin"])
+def test_whatever_a_task_reads_changes_every_key(demand, corrected, what):
+    options = {}
+    y, paths = demand.copy(), corrected.copy()
+    if what == "a month":
+        y[7, 40] = np.nextafter(y[7, 40], np.inf)
+    elif what == "its own path":
+        paths[7, 1, 3] = np.nan
+    elif what == "an earlier path":
+        paths[7, 4, 0] *= 2
+    elif what == "seed":
+        options = {"seed": 2}
+    else:
+        options = {"end": date(2026, 10, 1)}
+    before, after = _tasks(demand, corrected), _tasks(y, paths, **options)
+    boosting, theta = ((set(before[k].keys()), set(after[k].keys())) for k in (2, 3))
+    assert len(boosting[0]) == len(theta[0]) == 80
+    assert not theta[0] & theta[1]
+    assert bool(boosting[0] & boosting[1]) == (what in {"its own path", "an earlier path"})
+    assert not boosting[0] & theta[0]

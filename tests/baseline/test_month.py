@@ -11,6 +11,7 @@ import pytest
 from sopforecast.baseline.cleanse import cleanse
 from sopforecast.baseline.components import (
     COMPONENT_COLUMNS,
+    MODEL_ERROR_COLUMNS,
     RESIDUAL_PATH_COLUMNS,
     WEIGHT_COLUMNS,
 )
@@ -19,6 +20,7 @@ from sopforecast.baseline.record import BACKTEST_COLUMNS
 from sopforecast.baseline.views import HISTORY_COLUMNS
 from sopforecast.core.draws import QUANTILES, mean_view, quantile_view
 from sopforecast.core.hierarchy import build_hierarchy
+from sopforecast.core.learning_tables import ModelErrors, ModelPaths, empty
 from sopforecast.core.months import add_months
 from sopforecast.core.stopwatch import Stopwatch
 from sopforecast.core.tables import Components, ResidualPaths, Weights
@@ -96,7 +98,8 @@ def test_what_is_kept_is_declared(month):
     run = pl.lit("r").alias("run_id")
     for frame, declared in (
         (month.components, Components), (month.residual_paths, ResidualPaths),
-        (month.weights, Weights),
+        (month.weights, Weights), (month.model_errors, ModelErrors),
+        (month.model_paths, ModelPaths),
     ):  # fmt: skip
         declared.validate(frame.with_columns(run), cast=True)
 
@@ -117,7 +120,9 @@ def test_no_baseline_is_nothing_of_the_right_shape(month):
     assert none.notes == ()
     declared = {
         "components": COMPONENT_COLUMNS, "residual_paths": RESIDUAL_PATH_COLUMNS,
-        "weights": WEIGHT_COLUMNS, "backtest": BACKTEST_COLUMNS, "history_nodes": HISTORY_COLUMNS,
+        "weights": WEIGHT_COLUMNS, "model_errors": MODEL_ERROR_COLUMNS,
+        "model_paths": dict(empty(ModelPaths, without="run_id").schema),
+        "backtest": BACKTEST_COLUMNS, "history_nodes": HISTORY_COLUMNS,
     }  # fmt: skip
     for name, columns in declared.items():
         frame, whole = getattr(none, name), getattr(month, name)

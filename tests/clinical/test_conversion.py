@@ -11,11 +11,14 @@ import numpy as np
 import polars as pl
 import pytest
 
-from sopforecast.clinical.conversion import fit_conversion, rebuild_conversion
+from sopforecast.clinical.book import open_lines
+from sopforecast.clinical.conversion import ELICITED_NOTE, fit_conversion, rebuild_conversion
 from sopforecast.clinical.conversion_laplace import DRAWS
 from sopforecast.clinical.conversion_lines import TIER_CHANCE
 from sopforecast.clinical.conversion_model import laws
 from sopforecast.clinical.inputs import ClinicalInputs, clinical_inputs
+from sopforecast.clinical.tier_paths import month_chances
+from sopforecast.clinical.tiers import tier_frame
 from sopforecast.core.clinical_tables import TIERS
 from sopforecast.core.months import add_months
 
@@ -164,6 +167,109 @@ def test_laplace_imports_no_sampler():
         "assert not {'pymc', 'nutpie', 'arviz', 'pytensor'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code, str(Path(__file__).parent)], check=True)
+
+
+def _spoiled(inputs: ClinicalInputs) -> ClinicalInputs:
+    """Conversions become losses and losses conversions, of the same month and another quantity."""
+    text, known = pl.col("outcome").cast(pl.String), pl.col("known_at").dt.date()
+    was_lost = text == "lost"
+    return clinical_inputs(
+        CYCLE,
+        tier_lines=inputs.tier_lines.with_columns(
+            outcome=text.replace({"lost": "converted", "converted": "lost"}),
+            converted_ds=pl.when(was_lost).then(known.dt.truncate("1mo")),
+            converted_quantity=pl.when(was_lost).then(3.0),
+        ),
+    )
+
+
+@pytest.mark.parametrize("scope", ["study", "account"])
+def test_elicited_does_not_know_the_record(scope):
+    """Every outcome turned round: what is learned moves, what was stated does not."""
+    inputs = simulated(13, 60, scope=scope)
+    other = _spoiled(inputs)
+    for procedure, is_same in (("elicited", True), ("learned", False)):
+        one, two = (fit_conversion(data, seed=1, conversion=procedure) for data in (inputs, other))
+        chances = [month_chances(c, d, horizon=3) for c, d in ((one, inputs), (two, other))]
+        assert chances[0].size > 0
+        assert (chances[0].tobytes() == chances[1].tobytes()) is is_same
+        assert (one.theta[scope].tobytes() == two.theta[scope].tobytes()) is is_same
+        if scope == "account":
+            assert (one.ratio.tobytes() == two.ratio.tobytes()) is is_same
+
+
+def test_elicited_does_not_know_who_moved_up():
+    inputs = simulated(14, 40)
+    line = inputs.tier_lines.filter(pl.col("tier") == "pipeline")["line_id"][0]
+    first = inputs.tier_lines.filter(pl.col("line_id") == line).head(1)
+    up = first.with_columns(
+        tier=pl.lit("highly_probable", first.schema["tier"]),
+        known_at=pl.lit(datetime(2026, 11, 29)),
+    )
+    moved = clinical_inputs(CYCLE, tier_lines=pl.concat([inputs.tier_lines, up]))
+
+    def others(data, procedure):
+        fitted = fit_conversion(data, seed=1, conversion=procedure)
+        chances = month_chances(fitted, data, horizon=3)
+        return chances[:, (open_lines(data)["line_id"] != line).to_numpy()]
+
+    before, after = others(inputs, "elicited"), others(moved, "elicited")
+    assert before.shape[1] > 5
+    assert before.tobytes() == after.tobytes()
+    assert others(inputs, "learned").tobytes() != others(moved, "learned").tobytes()
+
+
+def test_elicited_is_what_was_stated_and_the_prior():
+    """The mean of a tier: its own prior and the stated range, weighed by their precisions."""
+    low, high = 0.02, 0.10
+    inputs = simulated(15, 60)
+    lines = inputs.tier_lines.with_columns(
+        pl.when(pl.col("tier") == "pipeline").then(value).alias(name)
+        for name, value in (("probability_low", low), ("probability_high", high))
+    )
+    found = fit_conversion(clinical_inputs(CYCLE, tier_lines=lines), seed=1, conversion="elicited")
+    logits = np.log(np.array([low, high]) / (1 - np.array([low, high])))
+    sd = max(2.0 * (logits[1] - logits[0]) / 2.5631031310892007, 0.5)
+    precision = np.array([1.0, sd**-2])
+    mean = precision @ [np.log(TIER_CHANCE[2] / (1 - TIER_CHANCE[2])), logits.mean()]
+    mean, sd = mean / precision.sum(), precision.sum() ** -0.5
+    draws = found.theta["study"][:, 2]
+    assert len(draws) == DRAWS
+    assert draws.mean() == pytest.approx(mean, abs=4 * sd / np.sqrt(DRAWS))
+    assert draws.std() == pytest.approx(sd, rel=0.15)
+
+
+def test_elicited_says_so_in_one_sentence_and_as_its_method():
+    inputs = simulated(16, 40)
+    found = fit_conversion(inputs, seed=1, conversion="elicited")
+    assert found.procedure == "elicited"
+    assert found.notes == (ELICITED_NOTE,)
+    assert (found.method, found.methods) == ("prior", {"study": "prior"})
+    assert set(tier_frame(found, inputs)["method"]) == {"prior"}
+    assert fit_conversion(clinical_inputs(CYCLE), seed=1, conversion="elicited").notes == ()
+
+
+def test_elicited_is_rebuilt_without_being_told():
+    inputs = simulated(17, 60)
+    found = fit_conversion(inputs, seed=1, conversion="elicited")
+    stored = {name: values.copy() for name, values in found.parameters().items()}
+    again = rebuild_conversion(stored, inputs, method="nuts")
+    assert (again.procedure, again.method, again.notes) == ("elicited", "prior", found.notes)
+    assert again.parameters().keys() == found.parameters().keys()
+    assert tier_frame(again, inputs).equals(tier_frame(found, inputs))
+    assert (
+        month_chances(again, inputs, horizon=3).tobytes()
+        == month_chances(found, inputs, horizon=3).tobytes()
+    )
+
+
+def test_learned_is_the_default_and_another_word_is_refused():
+    inputs = simulated(18, 40)
+    one, two = fit_conversion(inputs, seed=1), fit_conversion(inputs, seed=1, conversion="learned")
+    assert one.theta["study"].tobytes() == two.theta["study"].tobytes()
+    assert set(one.parameters()) == {"theta study", "ratio"}
+    with pytest.raises(ValueError, match="allowed: 'learned', 'elicited'"):
+        fit_conversion(inputs, seed=1, conversion="stated")
 
 
 def _open_only(inputs: ClinicalInputs) -> pl.DataFrame:

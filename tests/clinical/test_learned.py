@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 from sopforecast.clinical.clinic import forecast_clinic
+from sopforecast.clinical.conversion import ELICITED_NOTE
 from sopforecast.clinical.inputs import clinical_inputs
 from sopforecast.clinical.learned import learn, relearn
 from sopforecast.core.clinical_tables import ClinicalParameters
@@ -134,3 +135,32 @@ def test_however_little_there_is_it_is_said_again(name):
     again = relearn(_through_a_file(first.parameters()), inputs)
     for part in PARTS:
         assert getattr(again, part).notes == getattr(first, part).notes, part
+
+
+def test_an_elicited_run_is_rebuilt_and_only_tiers_differ(trial_inputs):
+    """Nothing need be told: the stored parameters say which procedure they came from."""
+    options = {"horizon": 3, "paths": 200, "draws": 50, "seed": 2026}
+    usual = forecast_clinic(trial_inputs, **options)
+    first = forecast_clinic(trial_inputs, **options, conversion="elicited")
+    ClinicalParameters.validate(first.parameters.with_columns(run_id=pl.lit("r")), cast=True)
+    for part in PARTS[:-1]:
+        _same(getattr(first.learned, part).parameters(), getattr(usual.learned, part).parameters())
+    assert set(first.tier_conversion["method"]) == {"prior"}
+    assert first.notes.count(ELICITED_NOTE) == 1
+    assert ELICITED_NOTE not in usual.notes
+    assert not first.enrolment_forecasts.equals(usual.enrolment_forecasts)
+    stored = relearn(_through_a_file(first.parameters), trial_inputs)
+    again = forecast_clinic(trial_inputs, **options, learned=stored)
+    assert again.draws.tobytes() == first.draws.tobytes()
+    assert again.enrolment_forecasts.equals(first.enrolment_forecasts)
+    assert again.tier_conversion.equals(first.tier_conversion)
+    assert again.notes == first.notes
+
+
+def test_learned_is_what_a_run_does_by_default(trial_inputs):
+    options = {"horizon": 2, "paths": 100, "draws": 20, "seed": 1}
+    one = forecast_clinic(trial_inputs, **options)
+    two = forecast_clinic(trial_inputs, **options, conversion="learned")
+    assert one.parameters.equals(two.parameters)
+    assert one.draws.tobytes() == two.draws.tobytes()
+    assert one.notes == two.notes

@@ -13,7 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from sopforecast.core.executor import Executor, map_chunks, open_executor
+from sopforecast.core.executor import (
+    Executor,
+    executor_for,
+    kept_workers,
+    map_chunks,
+    open_executor,
+)
 from sopforecast.errors import RequestError, SopforecastError
 
 HERE = Path(__file__).parent
@@ -233,3 +239,88 @@ def _is_alive(process: int) -> bool:
     except FileNotFoundError:
         return False
     return state != "Z"
+
+
+def _ids_of(workers: int, items: int = 4) -> set[int]:
+    from chunk_functions import process_ids
+
+    with executor_for(items, workers=workers, chunk_size=1) as executor:
+        return set(map_chunks(process_ids, range(items), executor=executor))
+
+
+def test_kept_workers_serve_many_pieces_of_work_and_end_with_the_block() -> None:
+    with kept_workers(2):
+        ids = _ids_of(2) | _ids_of(3) | _ids_of(2)
+        with kept_workers(2):
+            ids |= _ids_of(2)
+        assert any(_is_alive(process) for process in ids)  # the inner block ends nothing
+        assert _ids_of(1) == {os.getpid()}
+        assert _ids_of(0, items=5) == {os.getpid()}  # few items are not worth a pool
+    assert 1 <= len(ids) <= 2
+    assert os.getpid() not in ids
+    assert not any(_is_alive(process) for process in ids)
+    assert not _ids_of(2) & ids
+
+
+def test_kept_workers_start_when_they_are_asked_for() -> None:
+    with kept_workers(2):
+        with executor_for(3, workers=1, chunk_size=1) as executor:
+            assert executor.pool is None
+        with executor_for(3, workers=2, chunk_size=1) as executor:
+            assert executor.pool is not None
+            assert executor.workers == 2
+    with kept_workers(1), executor_for(3, workers=1, chunk_size=1) as executor:
+        assert executor.pool is None
+
+
+def test_an_error_in_a_piece_of_work_ends_kept_workers_and_the_next_one_has_new_ones(
+    tmp_path: Path,
+) -> None:
+    from chunk_functions import process_ids, sleep_long
+
+    with kept_workers(2):
+        with pytest.raises(KeyboardInterrupt):
+            _stop_in_piece_of_work(sleep_long, tmp_path)
+        assert not any(_is_alive(process) for process in _ids(tmp_path))
+        assert not _ids_of(2) & set(_ids(tmp_path))
+        with executor_for(9, workers=2, chunk_size=1) as executor:
+            assert len(map_chunks(process_ids, range(3), executor=executor)) == 3
+
+
+def _stop_in_piece_of_work(function: Callable[[list[int], str], int], folder: Path) -> None:
+    with executor_for(9, workers=2, chunk_size=1) as executor:
+        assert executor.pool is not None
+        executor.pool.submit(function, [1], str(folder))
+        _wait_for(lambda: _ids(folder))
+        raise KeyboardInterrupt
+
+
+def test_kept_workers_come_back_after_one_died() -> None:
+    from chunk_functions import die_at_three
+
+    with kept_workers(2):
+        with (
+            pytest.raises(SopforecastError, match="a worker process died"),
+            executor_for(6, workers=2, chunk_size=1) as executor,
+        ):
+            map_chunks(die_at_three, range(6), executor=executor)
+        assert len(_ids_of(2)) >= 1
+
+
+def test_an_error_between_pieces_of_work_ends_busy_kept_workers(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        _stop_kept_while_busy(tmp_path)
+    ids = _ids(tmp_path)
+    assert ids
+    assert not any(_is_alive(process) for process in ids)
+
+
+def _stop_kept_while_busy(folder: Path) -> None:
+    from chunk_functions import sleep_long
+
+    with kept_workers(2):
+        with executor_for(9, workers=2, chunk_size=1) as executor:
+            assert executor.pool is not None
+            executor.pool.submit(sleep_long, [1], str(folder))
+            _wait_for(lambda: _ids(folder))
+        raise KeyboardInterrupt

@@ -30,7 +30,7 @@ from sopforecast.core.clinical_tables import (
     TierConversion,
 )
 from sopforecast.core.evidence_tables import Bridge, Credibility, Statements
-from sopforecast.core.learning_tables import RunTables
+from sopforecast.core.learning_tables import ModelErrors, RunTables
 from sopforecast.core.tables import Components, Forecasts, ResidualPaths, Weights
 from sopforecast.planning_store.store import Store, open_store
 
@@ -290,6 +290,10 @@ def run_parts() -> Callable[..., dict[str, Any]]:
                     {"table": "widths", "procedure": "live", "fit_id": "c-1"},
                     {"table": "weights", "procedure": "backtest", "fit_id": None},
                 ],
+            ),
+            "model_errors": whole(
+                ModelErrors,
+                [{"segment": "smooth", "model": "DOT", "relative_error": 1.0, "cells": 18}],
             ),
             "loads_used": [],
         }

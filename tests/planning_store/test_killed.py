@@ -108,7 +108,7 @@ def test_a_killed_run_leaves_nothing_and_a_rerun_writes_it_whole(ready: Store, a
     before = everything(ready)
     states = list(killed_at_every_statement(ask, "save", ready))
     rows = sum(len(states[-1][name]) - len(before[name]) for name in before)
-    assert rows == 1 + 1 + 8 + 2 + 2 + 1 + 3 + 3 + 4 + 1 + 2
+    assert rows == 1 + 1 + 8 + 2 + 2 + 1 + 3 + 3 + 4 + 1 + 2 + 2 + 1
     # runs, run_log, forecasts, components, paths, weights, statements, bridge, and of the clinic
     # enrolment, conversion, parameters
     assert len(states) > rows  # every row was a place to die at

@@ -27,6 +27,7 @@ from sopforecast.planning_store.runs import (
     read_clinical,
     read_components,
     read_forecasts,
+    read_model_errors,
     read_residual_paths,
     read_run_tables,
     read_statements,
@@ -68,6 +69,7 @@ def test_everything_comes_back_as_it_was_given(store: Store, run_parts: Parts) -
         "statements": lambda store, run_id: read_statements(store, [run_id]),
         "bridge": read_bridge,
         "run_tables": read_run_tables,
+        "model_errors": read_model_errors,
     }
     readers |= {name: partial(read_clinical_table, name) for name in CLINICAL}
     assert {*readers, "forecasts"} == set(schema.OUTPUTS)
@@ -113,6 +115,7 @@ def test_other_numbers_under_the_same_id_are_refused(
         "tier_conversion": pl.col("open_lines") + 1,
         "clinical_parameters": pl.lit("[1, 2]").alias("shape"),
         "run_tables": pl.lit("c-2").alias("fit_id"),
+        "model_errors": pl.col("cells") + 1,
     }[name]
     frame = parts[name].with_columns(changed)
     before = counts(store)

@@ -311,7 +311,7 @@ def test_a_failed_write_leaves_the_old_page_and_no_rest(tmp_path, arguments, mon
     def full(*_arguments: object) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("sopforecast.review.page.os.fsync", full)
+    monkeypatch.setattr("sopforecast.review.rendering.os.fsync", full)
     with pytest.raises(OSError, match="no space"):
         write_page(path, **arguments)
     assert path.read_text(encoding="utf-8") == "the old page"

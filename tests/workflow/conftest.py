@@ -6,6 +6,7 @@ from nothing else, so that a row that should not have been there shows in its nu
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -14,14 +15,29 @@ from types import SimpleNamespace
 from typing import Any
 
 import dataframely as dy
+import numpy as np
 import polars as pl
 import pytest
 
-from sopforecast.core.evidence_tables import Bridge, Credibility, Observations, Statements
-from sopforecast.core.months import add_months, month_range
+from sopforecast.baseline.simulate import ItemModel, Pools, draw_nodes
+from sopforecast.baseline.views import Drawn, naive_frame, statistical_frame
+from sopforecast.core.draws import QUANTILES, mean_view, quantile_view
+from sopforecast.core.evidence_tables import (
+    Bridge,
+    Credibility,
+    Observations,
+    Overrides,
+    Statements,
+)
+from sopforecast.core.hierarchy import Hierarchy, build_hierarchy
+from sopforecast.core.months import add_months, cutoff, month_range
 from sopforecast.core.tables import Components, Forecasts, ResidualPaths, Weights
+from sopforecast.judgement.consensus import Known, judge, nobody_spoke
+from sopforecast.judgement.stages import statistical_stage
 from sopforecast.planning_store.loading import append_load
-from sopforecast.settings import SETTINGS_FILE
+from sopforecast.planning_store.runs import save_run
+from sopforecast.planning_store.store import Store, open_store
+from sopforecast.settings import SETTINGS_FILE, make_settings
 from sopforecast.workflow import init
 from sopforecast.workspace import Workspace, open_workspace
 
@@ -282,3 +298,182 @@ def bench() -> SimpleNamespace:
     return SimpleNamespace(
         history=history_rows, overrides=override_rows, put=put, now=NOW, last=date(2026, 6, 1)
     )
+
+
+@dataclass
+class StoredCompany:
+    """Runs of six items in two families and two regions, stored without fitting anything.
+
+    What a fit would have found is given; draws, stages and rows are the engine's own. ``kinds`` of
+    the items: four with paths, one of counts, one from which no demand is to come.
+    """
+
+    store: Store
+    settings: Any
+    made: dict[date, SimpleNamespace] = field(default_factory=dict)
+    first = date(2026, 1, 1)
+    horizon, n_draws = 4, 60
+    items = tuple(f"i{k}" for k in range(6))
+    kinds = ("paths", "paths", "paths", "paths", "counts", "zero")
+
+    def hierarchy(self, items: tuple[str, ...] | None = None) -> Hierarchy:
+        """Of some of the items."""
+        names = list(items or self.items)
+        place = [self.items.index(name) for name in names]
+        family, region = ["AAABBB"[k] for k in place], ["EU" if k % 2 else "US" for k in place]
+        frame = pl.DataFrame({"unique_id": names, "family": family, "region": region})
+        return build_hierarchy(frame, levels=self.settings.levels)
+
+    def run(
+        self,
+        cycle: date,
+        overrides: pl.DataFrame | None = None,
+        *,
+        items: tuple[str, ...] | None = None,
+        kinds: dict[str, str] | None = None,
+        shift: float = 0.0,
+        prices: pl.DataFrame | None = None,
+        at: datetime | None = None,
+    ) -> SimpleNamespace:
+        """Make and store a run of a cycle; returns run_id, hierarchy, draws (S, B, H), judged."""
+        hierarchy, seed = self.hierarchy(items), self.settings.seed
+        models = [self._model(item, k, cycle, kinds, shift, hierarchy) for k, item in
+                  enumerate(hierarchy.items)]  # fmt: skip
+        pools = self._pools(hierarchy)
+        nodes = draw_nodes(models, pools, hierarchy, seed=seed, draws=self.n_draws)
+        above, bottom = np.split(nodes, [len(hierarchy.aggregates)], axis=1)
+        steps = np.array([model.step for model in models])
+        views = quantile_view(bottom)
+        drawn = Drawn(mean_view(bottom), np.stack([views[label] for label, _ in QUANTILES]), above)
+        statistical = statistical_frame(drawn, steps, hierarchy, cycle=cycle)
+        level = np.stack([np.full(self.horizon, model.centre[0]) for model in models])
+        naive = naive_frame(level, steps, hierarchy, cycle=cycle)
+        judged = nobody_spoke(statistical)
+        if overrides is not None:
+            judged = judge(
+                overrides, hierarchy,
+                statistical_stage(statistical, above, hierarchy, steps=steps),
+                lambda members: bottom[:, members].copy(),
+                cycle=cycle, seed=seed, min_closed=6, known=Known(prices=prices),
+            )  # fmt: skip
+        run_id = f"r-{cycle:%Y-%m}-{shift:g}"
+        known_by = at or cutoff(cycle, cutoff_day=15)
+        save_run(
+            self.store,
+            run={
+                "run_id": run_id, "cycle": cycle, "horizon": self.horizon, "known_by": known_by,
+                "seed": seed, "draws": self.n_draws, "code_version": "c", "input_hash": "i",
+                "settings_hash": "s", "settings": self.settings.numbers_text(), "levels": "[]",
+                "items": len(models), "notes": "", "created_at": known_by,
+            },
+            forecasts=pl.concat([naive, statistical, judged.forecasts]),
+            components=self._components(models),
+            residual_paths=self._paths(pools, hierarchy),
+            weights=pl.DataFrame(schema={n: c.dtype for n, c in Weights.columns().items()}),
+            statements=judged.statements if judged.statements.height else None,
+            bridge=judged.bridge if judged.bridge.height else None,
+            loads_used=[],
+        )  # fmt: skip
+        made = SimpleNamespace(
+            run_id=run_id, cycle=cycle, hierarchy=hierarchy, draws=bottom, judged=judged,
+            statistical=statistical, steps=steps,
+        )  # fmt: skip
+        self.made[cycle] = made
+        return made
+
+    def history(
+        self, last: date, *, months: int = 30, lacking: tuple[str, ...] = ("i5",)
+    ) -> pl.DataFrame:
+        """Demand up to a month; the lacking items end half a year before."""
+        rows = []
+        for k, item in enumerate(self.items):
+            rng = np.random.default_rng(k)
+            values = rng.poisson((80, 40, 30, 120, 3, 20)[k], 200)
+            begin = add_months(self.first, 6 - months)
+            for n, month in enumerate(month_range(begin, 200)):
+                ends = add_months(last, -6) if item in lacking else last
+                if month <= ends:
+                    rows.append((item, month, float(values[n])))
+        return pl.DataFrame(rows, schema=["unique_id", "ds", "y"], orient="row")
+
+    def _model(
+        self, item: str, k: int, cycle: date, kinds: Any, shift: float, hierarchy: Hierarchy
+    ) -> ItemModel:
+        place = self.items.index(item)
+        rng = np.random.default_rng((place, cycle.month))
+        level = (80.0, 40.0, 30.0, 120.0, 3.0, 20.0)[place] + shift
+        codes = hierarchy.codes[:, k]
+        return ItemModel(
+            unique_id=item,
+            kind=(kinds or {}).get(item, self.kinds[place]),
+            segment="smooth" if place < 4 else "sparse",
+            groups=tuple(hierarchy.aggregates[code] for code in codes),
+            centre=level * rng.uniform(0.8, 1.2, self.horizon),
+            spread=np.full(self.horizon, level / 4),
+            loadings=np.array([0.4, 0.5, 0.3, 0.7]),
+            step=0.5 if item == "i2" else 1.0,
+            dispersion=0.2 if place == 4 else 0.0,
+            drift=0.0,
+        )
+
+    def _pools(self, hierarchy: Hierarchy) -> Pools:
+        rng = np.random.default_rng(11)
+        common = tuple(rng.normal(0, 1, (5, self.horizon)) for _ in hierarchy.level_labels[:-1])
+        own = {name: rng.normal(0, 1, (9, self.horizon)) for name in ("smooth", "sparse")}
+        return Pools(common, own)
+
+    @staticmethod
+    def _components(models: list[ItemModel]) -> pl.DataFrame:
+        same = ("unique_id", "kind", "segment", "step", "dispersion", "drift")
+        arrays = ("centre", "spread", "loadings")
+        return pl.DataFrame(
+            [
+                {name: getattr(model, name) for name in same}
+                | {name: getattr(model, name).astype("<f8").tobytes() for name in arrays}
+                | {"groups": json.dumps(model.groups), "model": "m", "reason": None}
+                for model in models
+            ],
+            schema_overrides={"reason": pl.String},
+        )
+
+    @staticmethod
+    def _paths(pools: Pools, hierarchy: Hierarchy) -> pl.DataFrame:
+        labels = hierarchy.level_labels[:-1]
+        parts = {f"common:{label}": p for label, p in zip(labels, pools.common, strict=True)}
+        parts |= {f"own:{name}": paths for name, paths in pools.own.items()}
+        rows = [
+            {"part": part, "origin": n, "donor": "d", "path": path.astype("<f8").tobytes()}
+            for part, paths in parts.items()
+            for n, path in enumerate(paths)
+        ]
+        return pl.DataFrame(rows)
+
+    @staticmethod
+    def overrides(cycle: date, *rows: dict[str, Any]) -> pl.DataFrame:
+        """Deltas of 20 in the first month on ``family=A`` unless a row says other; months count."""
+        base = {
+            "entered_cycle": cycle, "node": "family=A", "ds_from": 0, "ds_to": 0, "per": "month",
+            "kind": "delta", "measure": "quantity", "value": 20.0, "low": None, "high": None,
+            "confidence": None, "probability": 1.0, "source": "sales", "owner": "ann",
+            "reason": "promotion", "event_id": None, "assumption": None, "mode": "evidence",
+            "expires_cycle": None, "status": "active", "scenario": None,
+            "known_at": datetime.combine(cycle, datetime.min.time()),
+        }  # fmt: skip
+        full = [base | {"override_id": f"o{k}"} | row for k, row in enumerate(rows)]
+        for row in full:
+            row["ds_from"], row["ds_to"] = (
+                add_months(cycle, row[name]) for name in ("ds_from", "ds_to")
+            )
+        types = {name: c.dtype for name, c in Overrides.columns().items()}
+        return pl.DataFrame(full, schema_overrides=types)
+
+
+@pytest.fixture
+def stored_company(tmp_path: Path) -> StoredCompany:
+    """A store to put runs in, levels family and region."""
+    store = open_store(tmp_path / "planning.db")
+    settings = make_settings(
+        {"levels": ["family", "region"], "horizon": 4, "advanced": {"draws": 60},
+         "sources": ["sales", "marketing", "finance"]}
+    )  # fmt: skip
+    return StoredCompany(store, settings)

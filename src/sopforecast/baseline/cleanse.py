@@ -88,6 +88,34 @@ def cleanse(history: pl.DataFrame, *, missing: str, last_month: date) -> pl.Data
     )
 
 
+def cleansed_then(cleansed: pl.DataFrame, last_month: date) -> pl.DataFrame:
+    """What `cleanse` would have said when ``last_month`` was the last month: no later one is read.
+
+    Parameters
+    ----------
+    cleansed : pl.DataFrame
+        ``Cleansed`` up to a later month, or part of each item's months from its first one on.
+    last_month : date
+
+    Returns
+    -------
+    pl.DataFrame
+        ``Cleansed``. A stock-out from which a one-off was taken out is filled up from what was
+        recorded, one-off included: nothing else tells how large it was.
+    """
+    as_recorded = pl.col("flag").is_in(["", "one_off"])
+    months = cleansed.filter(pl.col("ds") <= last_month).with_columns(
+        known=pl.when(as_recorded).then(pl.col("y")).otherwise(pl.col("y_original")),
+        flag=pl.when(pl.col("flag") == "outlier").then(pl.lit("")).otherwise(pl.col("flag")),
+    )
+    if months.is_empty():
+        return Cleansed.create_empty()
+    fitted, flags = _fitted(months)
+    return months.select(
+        "unique_id", "ds", "y_original", pl.Series("y", fitted), pl.Series("flag", flags)
+    )
+
+
 def scored_demand(cleansed: pl.DataFrame) -> pl.DataFrame:
     """unique_id, ds, y as it is scored: what was sold, one-offs included; null where unknown."""
     return cleansed.select("unique_id", "ds", y="y_original")

@@ -12,16 +12,17 @@ the portfolio's to equal ones, the more so the fewer series there are.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from sopforecast.baseline.backtest import Backtest
-
-POWER = 6.0
-SEGMENT_PRIOR_SERIES = 20.0
-PORTFOLIO_PRIOR_SERIES = 5.0
-ERROR_LIMIT = 10.0  # an error above this many yardsticks counts as this
+from sopforecast.core.weighting import (
+    ERROR_LIMIT,
+    PORTFOLIO_PRIOR_SERIES,
+    SEGMENT_PRIOR_SERIES,
+    weights_from,
+)
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,21 @@ class Pool:
 
 @dataclass(frozen=True)
 class SegmentWeights:
-    """Weights (M,) over ``Backtest.models`` and the number of series and cells behind them."""
+    """How much each model counts in a segment, and what that rests on.
+
+    Attributes
+    ----------
+    weights : ndarray (M,)
+        Over ``Backtest.models``; they add to 1.
+    relative_error : ndarray (M,)
+        Error of each model over that of the best one of the segment; NaN where a model has none.
+    origins, series, cells : int
+        Behind the errors.
+    """
 
     weights: np.ndarray
+    relative_error: np.ndarray
+    origins: int
     series: int
     cells: int
 
@@ -70,8 +83,10 @@ def learn_weights(
         for segment in members:
             own = _from_errors(backtest, names == segment, columns, pool.squared)
             weights = np.zeros(len(backtest.models))
+            relative = np.full(len(backtest.models), np.nan)
             weights[columns] = _shrink(own, portfolio, SEGMENT_PRIOR_SERIES)
-            answer[segment] = SegmentWeights(weights, own.series, own.cells)
+            relative[columns] = own.relative_error
+            answer[segment] = replace(own, weights=weights, relative_error=relative)
     return answer
 
 
@@ -116,7 +131,7 @@ def _from_errors(
         weights[:] = 1.0 / columns.size
         if spoke.any():
             weights = spoke / spoke.sum()
-        return SegmentWeights(weights, 0, 0)
+        return SegmentWeights(weights, np.full(columns.size, np.nan), 0, 0, 0)
     reference = int(np.argmax(known.sum(axis=(0, 1, 3))))
     size = np.full(columns.size, np.inf)
     for k in range(columns.size):
@@ -124,10 +139,13 @@ def _from_errors(
         if both.any():
             own, other = (_size(error[:, :, m][both], squared) for m in (k, reference))
             size[k] = own / other
-    inverse = (size.min() / size) ** POWER
     usable = known[:, :, reference]
     return SegmentWeights(
-        inverse / inverse.sum(), int(usable.any(axis=(1, 2)).sum()), int(usable.sum())
+        weights=weights_from(size),
+        relative_error=np.where(np.isfinite(size), size / size.min(), np.nan),
+        origins=int(usable.any(axis=(0, 2)).sum()),
+        series=int(usable.any(axis=(1, 2)).sum()),
+        cells=int(usable.sum()),
     )
 
 

@@ -45,6 +45,14 @@ WEIGHT_COLUMNS = {
     "weight": pl.Float64,
     "cells": pl.Int64,
 }
+MODEL_ERROR_COLUMNS = {
+    "segment": pl.String,
+    "model": pl.String,
+    "relative_error": pl.Float64,
+    "origins": pl.Int64,
+    "series": pl.Int64,
+    "cells": pl.Int64,
+}
 
 
 def components_frame(baseline: Baseline) -> pl.DataFrame:
@@ -94,6 +102,21 @@ def weights_frame(baseline: Baseline) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=WEIGHT_COLUMNS, orient="row")
 
 
+def model_errors_frame(baseline: Baseline) -> pl.DataFrame:
+    """Error of each model at past origins over that of its segment's best; `MODEL_ERROR_COLUMNS`.
+
+    No row of a model without errors. ``origins``, ``series`` and ``cells`` are the segment's.
+    """
+    names = baseline.fitted.backtest.models
+    rows = [
+        (segment, model, float(found.relative_error[k]), found.origins, found.series, found.cells)
+        for segment, found in sorted(baseline.fitted.weights.items())
+        for k, model in enumerate(names)
+        if np.isfinite(found.relative_error[k])
+    ]
+    return pl.DataFrame(rows, schema=MODEL_ERROR_COLUMNS, orient="row")
+
+
 def rows_of_clinic(
     items: Sequence[str], mean: np.ndarray, steps: np.ndarray, hierarchy: Hierarchy
 ) -> pl.DataFrame:
@@ -124,6 +147,12 @@ def rows_of_clinic(
         for k, item in enumerate(items)
     ]
     return pl.DataFrame(rows, schema=COMPONENT_COLUMNS)
+
+
+def hierarchy_of(components: pl.DataFrame) -> Hierarchy:
+    """The hierarchy of a stored run, from its ``Components`` in any order."""
+    rows = components.sort("unique_id").iter_rows(named=True)
+    return _hierarchy_of([_item_model(row) for row in rows])
 
 
 def rebuild_draws(

@@ -1,31 +1,34 @@
 """Fit every model to every node at every origin, and weigh them into one forecast.
 
-Runs the local models in chunks through the executor, then the global learner, learns the weights
-from the past origins, and fills what no model could forecast with a recorded fallback.
+Runs the local models and then the global learner through the executor, as far as what they would
+say is not known, learns the weights from the past origins, and fills what no model could forecast
+with a recorded fallback.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import polars as pl
 
 from sopforecast.baseline.backtest import Backtest, actuals_after, naive_scale
 from sopforecast.baseline.combine import Pool, SegmentWeights, combine_paths, learn_weights
-from sopforecast.baseline.learner import CORRECTED, LEARNERS, learner_paths
+from sopforecast.baseline.known_paths import KnownPaths, model_paths_frame
+from sopforecast.baseline.learner import CORRECTED, LEARNERS
+from sopforecast.baseline.model_runs import ModelRuns, Question, run_learners, run_local_models
 from sopforecast.baseline.models import (
     FALLBACK,
     SMOOTH_POOL,
     SPARSE_POOL,
     Failure,
-    SeriesTask,
-    forecast_chunk,
     recent_mean,
 )
 from sopforecast.baseline.panel import Panel
 from sopforecast.baseline.seasonality import closed_months
-from sopforecast.core.executor import Executor, map_chunks
+from sopforecast.core.executor import Executor
+from sopforecast.core.months import add_months
 
 SPARSE_SEGMENTS = ("sparse", "aggregate_sparse")
 NOTHING_TO_COME = ("dead",)
@@ -46,9 +49,12 @@ class Fitted:
     backtest : Backtest
         Every model at the O past origins.
     weights : dict of str to SegmentWeights
+        Those used; their errors are of the backtest.
     fitted : tuple of str, length N
         ``pool``, the name of the fallback, or ``none`` (dead: zero).
     failures : tuple of Failure
+    model_paths : pl.DataFrame
+        ``ModelPaths`` without ``run_id``: what was fitted, and all of the end of history.
     """
 
     combined: np.ndarray
@@ -57,6 +63,7 @@ class Fitted:
     weights: dict[str, SegmentWeights]
     fitted: tuple[str, ...]
     failures: tuple[Failure, ...]
+    model_paths: pl.DataFrame
 
 
 def fit_nodes(
@@ -68,6 +75,9 @@ def fit_nodes(
     seed: int,
     executor: Executor,
     extra_models: Sequence[str] = (),
+    past: Sequence[np.ndarray] | None = None,
+    learned_weights: pl.DataFrame | None = None,
+    known: KnownPaths | None = None,
     tell: Progress,
 ) -> Fitted:
     """Forecast every node of the panel from the end and from each past origin.
@@ -86,14 +96,29 @@ def fit_nodes(
     executor : Executor
     extra_models : sequence of str
         Names in ``models.LOCAL_MODELS`` beside the default pool.
+    past : sequence of ndarray (N, T - offset), optional
+        What was fitted at each past origin as it was known then (``panel.panels_then``); without it
+        the months of ``panel`` up to there.
+    learned_weights : pl.DataFrame, optional
+        ``LearnedWeights``; segments in it use them instead of those of the backtest.
+    known : KnownPaths, optional
+        What need not be fitted; what is fitted is added to it. Results have the same bytes.
     tell : callable
         Told the stage and the share done.
     """
     origins = (0, *offsets)
+    months = tuple(add_months(panel.last_month, -offset) for offset in origins)
+    if past is None:
+        past = [panel.y[:, : panel.y.shape[1] - offset] for offset in offsets]
+    question = Question(panel.nodes, (panel.y, *past), origins, months, horizon)
     smooth = (*SMOOTH_POOL, *(m for m in extra_models if m not in SMOOTH_POOL))
-    paths, names, failures = _fit_local(panel, segments, origins, horizon, smooth, executor, tell)
-    learned = _fit_learners(paths, names, panel, segments, origins, horizon, seed, tell)
-    paths, names = np.concatenate([paths, learned], axis=2), (*names, *LEARNERS)
+    runs = _run_models(question, segments, smooth, seed, executor, known, tell)
+    paths, names = runs.paths, runs.models
+    model_paths = model_paths_frame(
+        panel.nodes, months, names, paths, keys=runs.keys, fresh=runs.fresh
+    )
+    if known is not None:
+        known.add(model_paths)
     backtest = Backtest(
         names,
         tuple(offsets),
@@ -102,7 +127,10 @@ def fit_nodes(
         naive_scale(panel.y, offsets),
     )
     tell("combine", 0.0)
-    weights = learn_weights(backtest, segments, _pools(segments, smooth))
+    pools = _pools(segments, smooth)
+    weights = learn_weights(backtest, segments, pools)
+    if learned_weights is not None:
+        weights = _with_learned(weights, learned_weights, names, pools)
     nothing = np.zeros(len(names))
     by_node = np.stack([weights[s].weights if s in weights else nothing for s in segments])
     combined = combine_paths(paths, by_node[:, None, :])
@@ -110,70 +138,72 @@ def fit_nodes(
     _close_months(filled, panel, segments, origins)
     naive = paths[:, 0, names.index("SeasonalNaive")]
     naive = np.where(np.isfinite(naive), naive, np.nan_to_num(_recent_means(panel.y, horizon)))
-    return Fitted(filled, naive, backtest, weights, fitted, tuple(failures))
+    return Fitted(filled, naive, backtest, weights, fitted, runs.failures, model_paths)
 
 
 def _pools(segments: Sequence[str], smooth: Sequence[str]) -> dict[str, Pool]:
-    continuous = Pool((*smooth, *LEARNERS), squared=False)
-    sparse = Pool(SPARSE_POOL, squared=True)
     return {
-        segment: sparse if segment in SPARSE_SEGMENTS else continuous
+        segment: _pool_of(segment, smooth)
         for segment in sorted(set(segments) - set(NOTHING_TO_COME))
     }
 
 
-def _fit_local(
-    panel: Panel,
+def _run_models(
+    question: Question,
     segments: Sequence[str],
-    offsets: Sequence[int],
-    horizon: int,
     smooth: Sequence[str],
-    executor: Executor,
-    tell: Progress,
-) -> tuple[np.ndarray, tuple[str, ...], list[Failure]]:
-    """Every local model of every node from every origin: (N, O + 1, M, H), names, failures."""
-    names = tuple(dict.fromkeys((*smooth, *SPARSE_POOL)))
-    tasks = []
-    for node, segment, y in zip(panel.nodes, segments, panel.y, strict=True):
-        pool = SPARSE_POOL if segment in SPARSE_SEGMENTS else tuple(smooth)
-        pool = () if segment in NOTHING_TO_COME else pool
-        tasks.append(SeriesTask(node, y[np.isfinite(y)], pool))
-    done = 0
-
-    def on_done(count: int) -> None:
-        nonlocal done
-        done += count
-        tell("fit", done / len(tasks))
-
-    results = map_chunks(
-        forecast_chunk, tasks, tuple(offsets), horizon, names, executor=executor, on_done=on_done
-    )
-    paths = np.concatenate([result[0] for result in results])
-    return paths, names, [failure for result in results for failure in result[1]]
-
-
-def _fit_learners(
-    paths: np.ndarray,
-    names: tuple[str, ...],
-    panel: Panel,
-    segments: Sequence[str],
-    offsets: Sequence[int],
-    horizon: int,
     seed: int,
+    executor: Executor,
+    known: KnownPaths | None,
     tell: Progress,
-) -> np.ndarray:
-    """Both learners of every continuous node from every origin: (N, O + 1, 2, H)."""
-    eligible = ~np.isin(np.asarray(segments), (*SPARSE_SEGMENTS, *NOTHING_TO_COME))
-    corrected = paths[:, :, [names.index(m) for m in CORRECTED]]
-    return learner_paths(
-        panel.y,
-        combine_paths(corrected, np.ones(corrected.shape[:3])),
-        offsets=offsets,
-        horizon=horizon,
-        seed=seed,
-        eligible=eligible,
-        on_done=lambda share: tell("learn", share),
+) -> ModelRuns:
+    """Every local model of every node from every origin, then both learners."""
+    names = tuple(dict.fromkeys((*smooth, *SPARSE_POOL)))
+    pools = [() if s in NOTHING_TO_COME else _pool_of(s, smooth).models for s in segments]
+    local = run_local_models(
+        question,
+        names,
+        [tuple(m for m in pool if m in names) for pool in pools],
+        executor=executor,
+        known=known,
+        on_share=lambda share: tell("fit", share),
     )
+    corrected = local.paths[:, :, [names.index(m) for m in CORRECTED]]
+    learned = run_learners(
+        question,
+        combine_paths(corrected, np.ones(corrected.shape[:3])),
+        seed=seed,
+        eligible=~np.isin(np.asarray(segments), (*SPARSE_SEGMENTS, *NOTHING_TO_COME)),
+        executor=executor,
+        known=known,
+        on_share=lambda share: tell("learn", share),
+    )
+    return local.beside(learned)
+
+
+def _pool_of(segment: str, smooth: Sequence[str]) -> Pool:
+    if segment in SPARSE_SEGMENTS:
+        return Pool(SPARSE_POOL, squared=True)
+    return Pool((*smooth, *LEARNERS), squared=False)
+
+
+def _with_learned(
+    weights: dict[str, SegmentWeights],
+    learned: pl.DataFrame,
+    models: Sequence[str],
+    pools: dict[str, Pool],
+) -> dict[str, SegmentWeights]:
+    """Learned weights where a segment has some, over the models of its pool; they add to 1."""
+    answer = dict(weights)
+    for (segment,), rows in learned.group_by("segment"):
+        name = str(segment)
+        if name not in weights:
+            continue
+        share = dict(rows.select("model", "weight").iter_rows())
+        given = np.array([share.get(m, 0.0) if m in pools[name].models else 0.0 for m in models])
+        if given.sum() > 0:
+            answer[name] = replace(weights[name], weights=given / given.sum())
+    return answer
 
 
 def _recent_means(y: np.ndarray, horizon: int) -> np.ndarray:

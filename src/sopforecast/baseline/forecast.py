@@ -9,30 +9,35 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import polars as pl
 
 from sopforecast.baseline.backtest import choose_offsets
 from sopforecast.baseline.calibrate import calibrate_widths
 from sopforecast.baseline.fit import NOTHING_TO_COME, Fitted, Progress, fit_nodes
 from sopforecast.baseline.intermittent import learn_dispersion, learn_drift
+from sopforecast.baseline.known_paths import KnownPaths
 from sopforecast.baseline.models import FALLBACK, Failure
-from sopforecast.baseline.panel import Panel
+from sopforecast.baseline.panel import Panel, panels_then
 from sopforecast.baseline.ranges import Ranges, learn_ranges
 from sopforecast.baseline.reconcile import error_variance, reconcile
 from sopforecast.baseline.scale import error_scale, noise_features
 from sopforecast.baseline.seasonality import SEASON
 from sopforecast.baseline.simulate import ItemModel
+from sopforecast.baseline.widths import COMMON, OWN, PATHS, width_factors
 from sopforecast.core.draws import demand_step, series_rng
 from sopforecast.core.executor import Executor
 from sopforecast.core.hierarchy import Hierarchy
+from sopforecast.core.learning_tables import Learned
 
 AGGREGATE = "aggregate"
 SPARSE_AGGREGATE = "aggregate_sparse"
 SPARSE_ZERO_SHARE = 0.25
 GUESSED_ERROR = 0.2  # of the forecast: the error of a node before any was seen
 KINDS = {"sparse": "counts", "dead": "zero"}
+NOTHING_LEARNED = Learned()
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,9 @@ def forecast_baseline(
     seed: int,
     executor: Executor,
     extra_models: Sequence[str] = (),
+    launched: pl.DataFrame | None = None,
+    learned: Learned = NOTHING_LEARNED,
+    known: KnownPaths | None = None,
     on_progress: Progress | None = None,
 ) -> Baseline:
     """Forecast every node of the panel.
@@ -87,13 +95,23 @@ def forecast_baseline(
     executor : Executor
     extra_models : sequence of str
         Names in ``models.LOCAL_MODELS`` to put in the pool beside the default ones.
+    launched : pl.DataFrame, optional
+        The cleansed months that the panel holds: with them the models see history at a past origin
+        as it would have been cleansed then; without, as it is cleansed now.
+    learned : Learned
+        Weights of models by segment, and factors of widths, from closed months.
+    known : KnownPaths, optional
+        What need not be fitted; see `fit.fit_nodes`.
     on_progress : callable, optional
         Told the name of the stage and the share of it that is done.
     """
     tell = on_progress or (lambda stage, done: None)
     n_aggregates = len(hierarchy.aggregates)
     node_segments = _aggregate_segments(panel.y[:n_aggregates]) + tuple(segments)
-    offsets = choose_offsets(panel.n_months[n_aggregates:])
+    offsets = choose_offsets(panel.n_months[n_aggregates:], panel.last_month)
+    past = None
+    if launched is not None:
+        past = panels_then(launched, hierarchy, offsets, last_month=panel.last_month)
     fitted = fit_nodes(
         panel,
         node_segments,
@@ -102,6 +120,9 @@ def forecast_baseline(
         seed=seed,
         executor=executor,
         extra_models=extra_models,
+        past=past,
+        learned_weights=learned.weights,
+        known=known,
         tell=tell,
     )
     tell("reconcile", 0.0)
@@ -129,6 +150,7 @@ def forecast_baseline(
         independent=ranges.independent,
         seed=seed,
     )
+    models = _with_learned_widths(models, learned.widths)
     reasons = _reasons(hierarchy, segments, fitted.fitted[n_aggregates:], fitted.failures)
     notes = ranges.notes
     if not offsets:
@@ -225,6 +247,23 @@ def _item_models(
         )
         for i, item in enumerate(hierarchy.items)
     )
+
+
+def _with_learned_widths(
+    models: Sequence[ItemModel], widths: pl.DataFrame | None
+) -> tuple[ItemModel, ...]:
+    """Loadings of items drawn from paths times what closed months say of their widths."""
+    if widths is None:
+        return tuple(models)
+    factor = width_factors(widths)
+    answer = []
+    for model in models:
+        if model.kind == PATHS:
+            factors = np.full(model.loadings.size, factor.get(COMMON, 1.0))
+            factors[-1] = factor.get(OWN + model.segment, 1.0)
+            model = replace(model, loadings=model.loadings * factors)
+        answer.append(model)
+    return tuple(answer)
 
 
 def _reasons(

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import difflib
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -114,6 +114,7 @@ LOCAL_MODELS: dict[str, LocalModel] = {
 }
 SMOOTH_POOL = ("DOT", "DampedETS", "SeasonalNaive")
 SPARSE_POOL = ("CrostonSBA", "TSB", "Average12", "SeasonalNaive")
+INSTANT = frozenset(SPARSE_POOL)  # fitted in microseconds: looking for what they said is no faster
 MIN_MONTHS = {"SeasonalNaive": SEASON, "Average12": 1}
 DEFAULT_MIN_MONTHS = SEASON  # with less, a season on its way up reads as a trend
 
@@ -131,11 +132,37 @@ def refuse_unknown_models(names: Sequence[str]) -> None:
 
 @dataclass(frozen=True)
 class SeriesTask:
-    """One series to be forecast from several origins by several models."""
+    """One series to be forecast from several origins by several models.
+
+    Attributes
+    ----------
+    unique_id : str
+    y : ndarray (T,)
+        From its first month to the end.
+    models : tuple of str
+    then : mapping of int to ndarray
+        By offset, the series up to that origin where it is not ``y`` cut off there: a month that
+        was told from later ones.
+    known : frozenset of (int, str)
+        Offsets and models that need not be fitted.
+    """
 
     unique_id: str
     y: np.ndarray
     models: tuple[str, ...]
+    then: Mapping[int, np.ndarray] = field(default_factory=dict)
+    known: frozenset[tuple[int, str]] = frozenset()
+
+    def before(self, offset: int) -> np.ndarray:
+        """The series up to an origin; nothing when it began after it."""
+        if offset in self.then:
+            return self.then[offset]
+        return self.y[: max(self.y.size - offset, 0)]
+
+    def asks(self, offset: int, model: str) -> bool:
+        """Whether the model has enough months at the origin and is not known there."""
+        enough = MIN_MONTHS.get(model, DEFAULT_MIN_MONTHS)
+        return self.before(offset).size >= enough and (offset, model) not in self.known
 
 
 @dataclass(frozen=True)
@@ -167,7 +194,8 @@ def forecast_chunk(
     Returns
     -------
     paths : ndarray (n, O, M, H)
-        Mean paths; NaN where the model is not of the series' pool, failed, or had too few months.
+        Mean paths; NaN where the model is not of the series' pool, failed, had too few months or
+        need not be fitted.
     failures : list of Failure
     """
     paths = np.full((len(chunk), len(offsets), len(models), horizon), np.nan)
@@ -176,9 +204,9 @@ def forecast_chunk(
         warnings.simplefilter("ignore")
         for i, task in enumerate(chunk):
             for o, offset in enumerate(offsets):
-                y = task.y[: max(task.y.size - offset, 0)]  # nothing when it began after the origin
+                y = task.before(offset)
                 for name in task.models:
-                    if y.size < MIN_MONTHS.get(name, DEFAULT_MIN_MONTHS):
+                    if not task.asks(offset, name):
                         continue
                     path, reason = _believable_path(name, y, horizon)
                     if reason:

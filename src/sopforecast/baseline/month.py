@@ -14,13 +14,16 @@ import polars as pl
 
 from sopforecast.baseline.components import (
     COMPONENT_COLUMNS,
+    MODEL_ERROR_COLUMNS,
     RESIDUAL_PATH_COLUMNS,
     WEIGHT_COLUMNS,
     components_frame,
+    model_errors_frame,
     residual_paths_frame,
     weights_frame,
 )
-from sopforecast.baseline.forecast import Baseline, forecast_baseline
+from sopforecast.baseline.forecast import NOTHING_LEARNED, Baseline, forecast_baseline
+from sopforecast.baseline.known_paths import KnownPaths
 from sopforecast.baseline.lifecycle import no_demand_when_closed
 from sopforecast.baseline.panel import item_panel, node_panel, since_launch
 from sopforecast.baseline.record import BACKTEST_COLUMNS, backtest_by_lead
@@ -30,6 +33,7 @@ from sopforecast.baseline.views import HISTORY_COLUMNS, Drawn, draw_views, histo
 from sopforecast.core.draws import QUANTILES
 from sopforecast.core.executor import executor_for
 from sopforecast.core.hierarchy import Hierarchy
+from sopforecast.core.learning_tables import Learned, ModelPaths, empty
 from sopforecast.core.months import add_months
 from sopforecast.core.stopwatch import Stopwatch
 from sopforecast.settings import Settings
@@ -50,6 +54,11 @@ class BaselineMonth:
         Seasonal naive, not below zero.
     history_nodes, components, residual_paths, weights, backtest : pl.DataFrame
         As `cycle.CycleResult` has them, without ``run_id``.
+    model_errors : pl.DataFrame
+        segment, model, relative_error (error at past origins over that of the segment's best
+        model), origins, series and cells behind the segment's errors.
+    model_paths : pl.DataFrame
+        ``ModelPaths`` without ``run_id``: what was fitted, and all of the end of history.
     notes : tuple of str
     """
 
@@ -62,6 +71,8 @@ class BaselineMonth:
     residual_paths: pl.DataFrame
     weights: pl.DataFrame
     backtest: pl.DataFrame
+    model_errors: pl.DataFrame
+    model_paths: pl.DataFrame
     notes: tuple[str, ...]
 
     @property
@@ -87,6 +98,8 @@ def baseline_month(
     cycle: date,
     settings: Settings,
     clock: Stopwatch,
+    learned: Learned = NOTHING_LEARNED,
+    known: KnownPaths | None = None,
 ) -> BaselineMonth:
     """Segment, forecast, reconcile and draw every item of the hierarchy.
 
@@ -101,6 +114,10 @@ def baseline_month(
     settings : Settings
     clock : Stopwatch
         Stages forecast and draw are told and timed.
+    learned : Learned
+        Weights and widths from closed months; without them everything is of the backtest.
+    known : KnownPaths, optional
+        What need not be fitted; what is fitted is added to it. Results have the same bytes.
     """
     segments = segment(cleansed)
     launched = since_launch(cleansed, segments)
@@ -120,6 +137,9 @@ def baseline_month(
                 seed=settings.seed,
                 executor=executor,
                 extra_models=advanced.models,
+                launched=launched,
+                learned=learned,
+                known=known,
                 on_progress=clock.tell,
             )
         baseline, ended = no_demand_when_closed(
@@ -144,6 +164,8 @@ def baseline_month(
         residual_paths=residual_paths_frame(baseline),
         weights=weights_frame(baseline),
         backtest=backtest_by_lead(baseline, len(hierarchy.aggregates)),
+        model_errors=model_errors_frame(baseline),
+        model_paths=baseline.fitted.model_paths,
         notes=(*baseline.notes, *ended),
     )
 
@@ -161,5 +183,7 @@ def no_baseline(*, horizon: int, draws: int) -> BaselineMonth:
         residual_paths=pl.DataFrame(schema=RESIDUAL_PATH_COLUMNS),
         weights=pl.DataFrame(schema=WEIGHT_COLUMNS),
         backtest=pl.DataFrame(schema=BACKTEST_COLUMNS),
+        model_errors=pl.DataFrame(schema=MODEL_ERROR_COLUMNS),
+        model_paths=empty(ModelPaths, without="run_id"),
         notes=(),
     )

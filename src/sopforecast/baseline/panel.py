@@ -7,15 +7,16 @@ demand, NaN where the month is not known (see ``baseline.cleanse``).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
 import numpy as np
 import polars as pl
 
-from sopforecast.baseline.cleanse import SCORED_FLAGS
+from sopforecast.baseline.cleanse import SCORED_FLAGS, cleansed_then
 from sopforecast.core.hierarchy import Hierarchy
-from sopforecast.core.months import months_between
+from sopforecast.core.months import add_months, months_between
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,35 @@ def item_panel(cleansed: pl.DataFrame, items: tuple[str, ...], *, last_month: da
         frame["y_original"].cast(pl.Float64).to_numpy()[is_scored]
     )
     return Panel(items, y, scored, last_month)
+
+
+def panels_then(
+    launched: pl.DataFrame, hierarchy: Hierarchy, offsets: Sequence[int], *, last_month: date
+) -> tuple[np.ndarray, ...]:
+    """Fit values of every node up to each past origin, cleansed as they would have been then.
+
+    Parameters
+    ----------
+    launched : pl.DataFrame
+        Cleansed months since launch (`since_launch`).
+    hierarchy : Hierarchy
+        N nodes.
+    offsets : sequence of int
+        O origins, months before the end.
+    last_month : date
+        The end.
+
+    Returns
+    -------
+    tuple of ndarray (N, T - offset), length O
+        Columns as those of the panel of ``launched``.
+    """
+    answer = []
+    for offset in offsets:
+        origin = add_months(last_month, -offset)
+        then = item_panel(cleansed_then(launched, origin), hierarchy.items, last_month=origin)
+        answer.append(node_panel(then, hierarchy).y)
+    return tuple(answer)
 
 
 def node_panel(items: Panel, hierarchy: Hierarchy) -> Panel:

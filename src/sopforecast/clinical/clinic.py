@@ -16,7 +16,7 @@ import polars as pl
 from sopforecast.clinical.activation import sample_activation
 from sopforecast.clinical.allocate import trial_paths
 from sopforecast.clinical.cohorts import capped_by_cohorts
-from sopforecast.clinical.conversion import Method
+from sopforecast.clinical.conversion import Method, Procedure
 from sopforecast.clinical.enrolment import sample_rates
 from sopforecast.clinical.events import Events, sample_events
 from sopforecast.clinical.forecasts import enrolment_frame
@@ -89,6 +89,7 @@ def forecast_clinic(
     draws: int,
     seed: int,
     method: Method = "laplace",
+    conversion: Procedure = "learned",
     history_items: Collection[str] = (),
     learned: Learned | None = None,
 ) -> Clinic:
@@ -104,13 +105,15 @@ def forecast_clinic(
     seed : int
     method
         How tier conversion is learned.
+    conversion
+        ``elicited``: it is not learned, but taken from what was stated of the lines.
     history_items : collection of str
         Items with a history of their own: account lines of these are not added to it.
     learned : Learned, optional
         What `relearn` gave; nothing is fitted then.
     """
     paths = max(paths, draws)
-    known = learned or learn(inputs, seed=seed, method=method)
+    known = learned or learn(inputs, seed=seed, method=method, conversion=conversion)
     future = sample_future(known, inputs, horizon=horizon, paths=paths, seed=seed)
     demand = item_demand(
         future.trials,

@@ -2,13 +2,14 @@
 
 Study lines and account lines are fitted apart: a stage of a sale is not a tier of patients.
 ``laplace`` (``conversion_laplace``) needs no PyMC and serves every run and replay; ``nuts``
-(``conversion_sampler``) samples the same density.
+(``conversion_sampler``) samples the same density. ``elicited`` is the procedure the learned one has
+to beat: what people stated and the prior, whatever became of earlier lines.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Final, Literal
 
 import numpy as np
 
@@ -22,6 +23,12 @@ PRIOR_RATIOS, PRIOR_RATIO_SD = 4.0, 0.1  # converted over listed quantity: as fo
 SMALLEST_RATIO = 0.02
 
 Method = Literal["laplace", "nuts"]
+Procedure = Literal["learned", "elicited"]
+ELICITED: Final = "elicited"
+ELICITED_NOTE = (
+    "Tier conversion is what was stated of the lines and the prior alone: "
+    "what became of earlier lines does not count."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,14 +44,16 @@ class Conversion:
     ratio : ndarray (R, 2)
         Mean and standard deviation of the log of converted over listed quantity of account lines.
     method : str
-        ``prior`` where no line has an outcome, else ``laplace`` or ``nuts``: the one that rules
-        most lines.
+        ``prior`` where no line has an outcome or none counts, else ``laplace`` or ``nuts``: the one
+        that rules most lines.
     methods : dict of str to str
         The same by scope.
     notes : tuple of str
     diagnostics : dict of str to float
         By scope and name: ``study ess`` and ``study moved`` of Laplace, or ``study r_hat``,
         ``study ess`` and ``study divergences`` of NUTS.
+    procedure : str
+        ``learned``, or ``elicited``.
     """
 
     lines: dict[str, Lines]
@@ -54,14 +63,26 @@ class Conversion:
     methods: dict[str, str]
     notes: tuple[str, ...] = ()
     diagnostics: dict[str, float] = field(default_factory=dict)
+    procedure: Procedure = "learned"
 
     def parameters(self) -> dict[str, np.ndarray]:
-        """Posterior draws by name, first axis R: all that `rebuild_conversion` needs."""
+        """Posterior draws by name, first axis R: all that `rebuild_conversion` needs.
+
+        ``elicited``, ones, is there where that was the procedure.
+        """
+        is_elicited = self.procedure == ELICITED
         return {**{f"theta {scope}": draws for scope, draws in self.theta.items()},
-                "ratio": self.ratio}  # fmt: skip
+                "ratio": self.ratio,
+                **({ELICITED: np.ones(len(self.ratio))} if is_elicited else {})}  # fmt: skip
 
 
-def fit_conversion(inputs: ClinicalInputs, *, seed: int, method: Method = "laplace") -> Conversion:
+def fit_conversion(
+    inputs: ClinicalInputs,
+    *,
+    seed: int,
+    method: Method = "laplace",
+    conversion: Procedure = "learned",
+) -> Conversion:
     """Learn who converts, and when, from every spell of every line.
 
     Parameters
@@ -72,13 +93,20 @@ def fit_conversion(inputs: ClinicalInputs, *, seed: int, method: Method = "lapla
         Same seed and inputs, same bytes.
     method
         ``nuts`` samples with PyMC; where it misses a gate, Laplace's draws stay and a note says so.
+    conversion
+        ``elicited`` takes stated ranges and the prior alone: no outcome, move between tiers or
+        converted quantity of any line counts.
+
+    Raises
+    ------
+    ValueError
+        When ``conversion`` is another word.
     """
-    marks = landmarks(inputs)
-    books = {
-        scope: line_arrays(part)
-        for scope in SCOPES
-        if (part := marks.filter(marks["scope"] == scope)).height
-    }
+    if conversion not in ("learned", ELICITED):
+        raise ValueError(f"conversion: found {conversion!r}; allowed: 'learned', 'elicited'")
+    books = _books(inputs)
+    if conversion == ELICITED:
+        return _elicited(inputs, books, seed=seed)
     theta: dict[str, np.ndarray] = {}
     methods: dict[str, str] = {}
     diagnostics: dict[str, float] = {}
@@ -105,7 +133,7 @@ def fit_conversion(inputs: ClinicalInputs, *, seed: int, method: Method = "lapla
                     x, found, methods[scope] = sampled, found_by_nuts, "nuts"
         theta[scope] = lines.prior_mean + lines.prior_sd * x
         diagnostics |= {f"{scope} {name}": value for name, value in found.items()}
-    ratio = _ratio_draws(inputs, series_rng(seed, "conversion", "ratio"))
+    ratio = _ratio_draws(ratios(inputs).to_numpy(), series_rng(seed, "conversion", "ratio"))
     return Conversion(
         lines=books, theta=theta, ratio=ratio, method=_overall(methods, books), methods=methods,
         notes=tuple(notes), diagnostics=diagnostics,
@@ -116,26 +144,56 @@ def rebuild_conversion(
     parameters: dict[str, np.ndarray], inputs: ClinicalInputs, *, method: Method = "laplace"
 ) -> Conversion:
     """The same conversion from `Conversion.parameters` (any shape of R rows), without a fit."""
-    marks = landmarks(inputs)
-    books: dict[str, Lines] = {}
+    books = _books(inputs)
     theta: dict[str, np.ndarray] = {}
     methods: dict[str, str] = {}
-    for scope in SCOPES:
-        part = marks.filter(marks["scope"] == scope)
-        if part.height:
-            books[scope] = lines = line_arrays(part)
-            theta[scope] = parameters[f"theta {scope}"].reshape(-1, len(lines.prior_mean))
-            methods[scope] = method if (lines.outcome > 0).any() else "prior"
+    for scope, lines in books.items():
+        theta[scope] = parameters[f"theta {scope}"].reshape(-1, len(lines.prior_mean))
+        methods[scope] = method if (lines.outcome > 0).any() else "prior"
+    ratio = parameters["ratio"].reshape(-1, 2)
+    if ELICITED in parameters:
+        return _of_what_was_stated(books, theta, ratio)
     notes = [*_notes(inputs), *(_prior_only(one) for one in methods if methods[one] == "prior")]
     return Conversion(
-        lines=books, theta=theta, ratio=parameters["ratio"].reshape(-1, 2),
+        lines=books, theta=theta, ratio=ratio,
         method=_overall(methods, books), methods=methods, notes=tuple(notes),
     )  # fmt: skip
 
 
-def _ratio_draws(inputs: ClinicalInputs, rng: np.random.Generator) -> np.ndarray:
+def _books(inputs: ClinicalInputs) -> dict[str, Lines]:
+    """All landmarks by scope, where there are any."""
+    marks = landmarks(inputs)
+    return {
+        scope: line_arrays(part)
+        for scope in SCOPES
+        if (part := marks.filter(marks["scope"] == scope)).height
+    }
+
+
+def _elicited(inputs: ClinicalInputs, books: dict[str, Lines], *, seed: int) -> Conversion:
+    """Draws of the prior that stated ranges make, on the random numbers of a book without ends."""
+    theta = {}
+    for scope, lines in books.items():
+        x = prior_draws(lines, series_rng(seed, "conversion", scope))
+        theta[scope] = lines.prior_mean + lines.prior_sd * x
+    ratio = _ratio_draws(np.zeros(0), series_rng(seed, "conversion", "ratio"))
+    return _of_what_was_stated(books, theta, ratio)
+
+
+def _of_what_was_stated(
+    books: dict[str, Lines], theta: dict[str, np.ndarray], ratio: np.ndarray
+) -> Conversion:
+    """The elicited conversion; how lines moved between tiers is record too, and is left out."""
+    return Conversion(
+        lines={scope: replace(one, stay=np.zeros_like(one.stay)) for scope, one in books.items()},
+        theta=theta, ratio=ratio, method="prior", methods=dict.fromkeys(books, "prior"),
+        notes=(ELICITED_NOTE,) if books else (), procedure=ELICITED,
+    )  # fmt: skip
+
+
+def _ratio_draws(ratios_seen: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Mean and sd (R, 2) of log ratios: normal-inverse-gamma, by the book."""
-    logs = np.log(np.maximum(ratios(inputs).to_numpy(), SMALLEST_RATIO))
+    logs = np.log(np.maximum(ratios_seen, SMALLEST_RATIO))
     n = len(logs)
     mean = logs.mean() if n else 0.0
     count = PRIOR_RATIOS + n

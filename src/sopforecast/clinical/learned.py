@@ -15,6 +15,7 @@ from sopforecast.clinical.activation import Activation, fit_activation, rebuild_
 from sopforecast.clinical.conversion import (
     Conversion,
     Method,
+    Procedure,
     fit_conversion,
     rebuild_conversion,
 )
@@ -68,8 +69,16 @@ class Learned:
         return pl.DataFrame(rows, schema=columns, orient="row")
 
 
-def learn(inputs: ClinicalInputs, *, seed: int, method: Method = "laplace") -> Learned:
+def learn(
+    inputs: ClinicalInputs,
+    *,
+    seed: int,
+    method: Method = "laplace",
+    conversion: Procedure = "learned",
+) -> Learned:
     """Fit every part to what was known by the cut-off.
+
+    ``conversion`` is the procedure of tiers, see `fit_conversion`; the other parts know one only.
 
     Notes
     -----
@@ -86,7 +95,7 @@ def learn(inputs: ClinicalInputs, *, seed: int, method: Method = "laplace") -> L
         rates=fit_rates(_counted(panel, funnel), np.ones(len(panel.sites)), seed=seed),
         activation=fit_activation(inputs, seed=seed),
         dropout=fit_dropout(inputs, seed=seed),
-        conversion=fit_conversion(inputs, seed=seed, method=method),
+        conversion=fit_conversion(inputs, seed=seed, method=method, conversion=conversion),
     )
 
 

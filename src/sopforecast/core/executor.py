@@ -4,6 +4,9 @@ A chunk is a list of whole series. What a function finds for a series must not d
 series of its chunk; then results depend neither on the number of workers nor on the chunk size.
 Workers are fresh processes (spawn) of one thread each. Work in this process is held to one thread
 as well: threads change the order of sums, hence their last digits.
+
+A worker takes seconds to import what it needs. `kept_workers` keeps one pool over many pieces of
+work, each of which asks for workers by `executor_for`.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TypeVar, TypeVarTuple
 
@@ -224,8 +228,71 @@ def _one_thread() -> Iterator[None]:
 
 @contextmanager
 def executor_for(items: int, *, workers: int, chunk_size: int) -> Iterator[Executor]:
-    """Open as many workers as asked for; 0 asks for as many as so many items are worth."""
+    """Open as many workers as asked for; 0 asks for as many as so many items are worth.
+
+    Inside `kept_workers` the kept ones are taken, however many they are, unless one process is
+    enough. On an error or an interrupt in the block they are ended all the same.
+    """
     if workers == 0:
         workers = 1 if items < ITEMS_WORTH_A_POOL else (os.cpu_count() or 1)
-    with open_executor(workers, chunk_size) as executor:
-        yield executor
+    kept = _kept.get()
+    if kept is None or workers <= 1 or kept.workers <= 1:
+        with open_executor(workers, chunk_size) as executor:
+            yield executor
+        return
+    try:
+        yield Executor(kept.workers, chunk_size, kept.living())
+    except BaseException:
+        kept.end()
+        raise
+
+
+@contextmanager
+def kept_workers(workers: int) -> Iterator[None]:
+    """Keep one pool of workers for every `executor_for` in the block; 0: one a core.
+
+    They start when first asked for. Inside another such block its workers are used. On an error or
+    an interrupt they are ended at once, in the middle of their chunk.
+
+    Examples
+    --------
+    >>> with kept_workers(2):
+    ...     with executor_for(2, workers=1, chunk_size=1) as executor:
+    ...         map_chunks(sum, [1, 2], executor=executor)
+    [1, 2]
+    """
+    if _kept.get() is not None:
+        yield
+        return
+    kept = _Kept(workers or os.cpu_count() or 1)
+    token = _kept.set(kept)
+    try:
+        yield
+    except BaseException:
+        kept.end()
+        raise
+    finally:
+        _kept.reset(token)
+    if kept.pool is not None:
+        kept.pool.shutdown()
+
+
+@dataclass
+class _Kept:
+    """The pool of a `kept_workers` block, once it has been asked for."""
+
+    workers: int
+    pool: ProcessPoolExecutor | None = None
+
+    def living(self) -> ProcessPoolExecutor:
+        if self.pool is None:
+            self.pool = _start_pool(self.workers)
+        return self.pool
+
+    def end(self) -> None:
+        if self.pool is not None:
+            _end_pool(self.pool)
+            self.pool = None
+
+
+_kept: ContextVar[_Kept | None] = ContextVar("kept workers", default=None)

@@ -1,8 +1,9 @@
 """What closed months taught: immutable fits, and the log of the closes they came from.
 
 Writes ``credibility`` and the tables of ``CLOSE_TABLES`` (the rows of a fit, once) and ``closes``
-(which month was closed with which fit, and from when that may be read), in one transaction. A fit that is there already is verified
-and not written again; closing again from the same inputs writes nothing at all.
+(which month was closed with which fit, and from when that may be read), in one transaction. A fit
+that is there already is verified and not written again; closing again from the same inputs writes
+nothing at all.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ consensus, and the consensus of a run without evidence is its statistical foreca
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import date
 
 import polars as pl
 import sqlalchemy as sa
@@ -58,6 +59,33 @@ def read_forecasts(store: Store, run_id: str, stage: str) -> pl.DataFrame:
     return frame.with_columns(stage=pl.lit(stage)).sort("unique_id", "ds")
 
 
+def read_forecasts_of_month(store: Store, run_ids: Iterable[str], ds: date) -> pl.DataFrame:
+    """Stored ``Forecasts`` of one month, of all stages of these runs, sorted by key.
+
+    Only rows that are stored: a stage that equals another, and the nodes that a source did not
+    move, are not there.
+    """
+    table, dtypes = schema.forecasts, column_dtypes(OUTPUTS["forecasts"][0])
+    frames, ids = [pl.DataFrame(schema=dtypes)], list(run_ids)
+    with store.reading() as connection:
+        for first in range(0, len(ids), RUNS_AT_ONCE):
+            some = ids[first : first + RUNS_AT_ONCE]
+            query = sa.select(table).where(table.c.run_id.in_(some), table.c.ds == ds)
+            frames.append(read_frame(connection, query, dtypes))
+    return pl.concat(frames).sort(OUTPUTS["forecasts"][0].primary_key())
+
+
+def read_horizons(store: Store, run_ids: Iterable[str]) -> dict[str, int]:
+    """Months ahead of each of these runs."""
+    runs, ids, found = schema.runs.c, list(run_ids), {}
+    with store.reading() as connection:
+        for first in range(0, len(ids), RUNS_AT_ONCE):
+            some = ids[first : first + RUNS_AT_ONCE]
+            query = sa.select(runs.run_id, runs.horizon).where(runs.run_id.in_(some))
+            found.update({run_id: int(months) for run_id, months in connection.execute(query)})
+    return found
+
+
 def read_components(store: Store, run_id: str) -> pl.DataFrame:
     """Components of a run, sorted by unique_id."""
     return _read_output(store, "components", [run_id])
@@ -91,6 +119,11 @@ def read_clinical(store: Store, name: str, run_id: str) -> pl.DataFrame:
 def read_run_tables(store: Store, run_id: str) -> pl.DataFrame:
     """``RunTables`` of a run, by table; none for a run that started cold."""
     return _read_output(store, "run_tables", [run_id])
+
+
+def read_model_errors(store: Store, run_id: str) -> pl.DataFrame:
+    """``ModelErrors`` of a run, by segment and model."""
+    return _read_output(store, "model_errors", [run_id])
 
 
 def loads_of_run(store: Store, run_id: str) -> pl.DataFrame:

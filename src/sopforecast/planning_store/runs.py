@@ -28,6 +28,7 @@ from sopforecast.planning_store.run_outputs import (
     read_clinical,
     read_components,
     read_forecasts,
+    read_model_errors,
     read_residual_paths,
     read_run_tables,
     read_statements,
@@ -47,6 +48,7 @@ __all__ = [
     "read_clinical",
     "read_components",
     "read_forecasts",
+    "read_model_errors",
     "read_residual_paths",
     "read_run_tables",
     "read_statements",
@@ -78,6 +80,7 @@ def save_run(
     tier_conversion: pl.DataFrame | None = None,
     clinical_parameters: pl.DataFrame | None = None,
     run_tables: pl.DataFrame | None = None,
+    model_errors: pl.DataFrame | None = None,
 ) -> bool:
     """Write a run with everything that belongs to it, or verify that it is there.
 
@@ -93,8 +96,8 @@ def save_run(
         Frames of those schemas; none for a run without overrides.
     enrolment_forecasts, tier_conversion, clinical_parameters
         Frames of those schemas; none for a run without studies and tier lines.
-    run_tables
-        ``RunTables``; none for a run that had learned nothing.
+    run_tables, model_errors
+        Frames of those schemas; none for a run that had learned nothing, or fitted no model.
 
     Returns
     -------
@@ -120,6 +123,7 @@ def save_run(
         "tier_conversion": tier_conversion,
         "clinical_parameters": clinical_parameters,
         "run_tables": run_tables,
+        "model_errors": model_errors,
     }
     frames = {
         name: _checked(name, frame, row["run_id"])

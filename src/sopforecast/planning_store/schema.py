@@ -44,7 +44,12 @@ from sopforecast.core.evidence_tables import (
     Prices,
     Statements,
 )
-from sopforecast.core.learning_tables import CLOSE_TABLES, ModelPaths, RunTables
+from sopforecast.core.learning_tables import (
+    CLOSE_TABLES,
+    ModelErrors,
+    ModelPaths,
+    RunTables,
+)
 from sopforecast.core.tables import (
     Components,
     Forecasts,
@@ -164,6 +169,7 @@ tier_conversion = _output("tier_conversion", TierConversion)
 clinical_parameters = _output("clinical_parameters", ClinicalParameters)
 
 run_tables = _output("run_tables", RunTables)
+model_errors = _output("model_errors", ModelErrors)
 model_paths = _output("model_paths", ModelPaths)
 learning = {name: _output(name, of) for name, of in CLOSE_TABLES.items()}
 
@@ -270,6 +276,7 @@ OUTPUTS: dict[str, tuple[type[dy.Schema], sa.Table]] = {
     "tier_conversion": (TierConversion, tier_conversion),
     "clinical_parameters": (ClinicalParameters, clinical_parameters),
     "run_tables": (RunTables, run_tables),
+    "model_errors": (ModelErrors, model_errors),
 }
 
 

@@ -236,6 +236,7 @@ def _make_tables(connection: sa.Connection) -> None:
     is_new = not sa.inspect(connection).has_table(schema.meta.name)
     schema.metadata.create_all(connection)
     if not is_new:
+        _add_columns(connection)
         connection.execute(
             sa.update(schema.meta)
             .where(schema.meta.c.name == "schema_version")
@@ -245,6 +246,20 @@ def _make_tables(connection: sa.Connection) -> None:
     start = {"schema_version": schema.SCHEMA_VERSION, "loads": 0, "runs": 0}
     rows = [{"name": name, "number": number} for name, number in start.items()]
     connection.execute(sa.insert(schema.meta), rows)
+
+
+def _add_columns(connection: sa.Connection) -> None:
+    """Give the tables of an older store the columns that came later; all of them may be empty."""
+    inspector = sa.inspect(connection)
+    for table in schema.metadata.sorted_tables:
+        present = {column["name"] for column in inspector.get_columns(table.name)}
+        for column in table.columns:
+            if column.name not in present:
+                quoted = connection.dialect.identifier_preparer.quote
+                kind = column.type.compile(connection.dialect)
+                connection.exec_driver_sql(
+                    f"ALTER TABLE {quoted(table.name)} ADD COLUMN {quoted(column.name)} {kind}"
+                )
 
 
 def read_number(connection: sa.Connection, name: str) -> int:

@@ -7,14 +7,12 @@ page's own content policy forbids scripts and addresses.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import polars as pl
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from sopforecast.core.months import MONTHS_A_YEAR
@@ -26,6 +24,7 @@ from sopforecast.review.charts import fan_chart
 from sopforecast.review.clinical import StudyPart, study_views
 from sopforecast.review.headline import TOTAL, headline
 from sopforecast.review.judgement import Judgement
+from sopforecast.review.rendering import environment, replace_file
 from sopforecast.review.waterfall import waterfall
 
 CHARTED_NODES = 24
@@ -114,7 +113,7 @@ def write_page(
         "backtest": account.backtest_summary(backtest),
         "time": account.time_spent(seconds),
     }
-    _replace(path, _environment().get_template("page.html.j2").render(context))
+    replace_file(path, environment().get_template("page.html.j2").render(context))
     return path
 
 
@@ -263,30 +262,3 @@ def _month_rows(
         .select("ds", "statistical", "plan", "p10", "p50", "p90", "before", "change")
         .to_dicts()
     )
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("sopforecast", "review"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    for word in ("number", "percent", "change", "moved", "short_month", "long_month"):
-        environment.filters[word] = getattr(wording, word)
-    return environment
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write beside the file and rename: a reader sees the old page or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with beside.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)

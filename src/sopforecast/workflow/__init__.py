@@ -2,7 +2,8 @@
 
 ``intake`` brings data in, ``checking`` looks it over, ``month`` forecasts, ``delivery`` publishes
 and exports, ``close`` weighs what was said about a month that is over, ``replaying`` does both for
-the past, ``clinical`` answers for the trials, ``status`` tells what is there. The command line, the
+the past, ``kpi`` tells how good closed months were, ``clinical`` answers for the trials, ``status``
+tells what is there. The command line, the
 demo and the batch jobs call the same functions.
 """
 
@@ -11,6 +12,7 @@ from sopforecast.workflow.clinical import clinical
 from sopforecast.workflow.close import close
 from sopforecast.workflow.delivery import export, publish
 from sopforecast.workflow.intake import init, load, undo
+from sopforecast.workflow.kpi import kpi
 from sopforecast.workflow.month import run
 from sopforecast.workflow.replaying import replay
 from sopforecast.workflow.status import status
@@ -21,6 +23,7 @@ __all__ = [
     "close",
     "export",
     "init",
+    "kpi",
     "load",
     "publish",
     "replay",

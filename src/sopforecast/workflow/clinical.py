@@ -22,6 +22,7 @@ from sopforecast.planning_store.runs import read_clinical
 from sopforecast.planning_store.store import Store
 from sopforecast.settings import Settings
 from sopforecast.workflow.admission import Admitted, read_clinic
+from sopforecast.workflow.champions import learned_for
 from sopforecast.workflow.checking import admit_cycle
 from sopforecast.workflow.clock import utc_now
 from sopforecast.workspace import Workspace
@@ -29,6 +30,7 @@ from sopforecast.workspace import Workspace
 if TYPE_CHECKING:
     from sopforecast.clinical.changes import Bridge, TrialSummary
     from sopforecast.clinical.clinic import Clinic
+    from sopforecast.clinical.conversion import Procedure
     from sopforecast.clinical.inputs import ClinicalInputs
     from sopforecast.clinical.paths import TrialPaths
     from sopforecast.clinical.report import StudyReport
@@ -85,7 +87,10 @@ def clinical(
     settings = workspace.settings
     inputs = admit_cycle(workspace, cycle=cycle, as_of=as_of, now=moment)
     name = _study(inputs, study)
-    clinic = clinic_of(inputs, settings)
+    ruling = learned_for(
+        workspace.store(), inputs.cycle, known_by=inputs.known_by, settings=settings
+    ).learned
+    clinic = clinic_of(inputs, settings, conversion=ruling.conversion)
     report = report_of(
         clinic, inputs, name, settings, by=by, condition=condition, today=asked_on(inputs, moment)
     )
@@ -129,8 +134,8 @@ def asked_on(inputs: Admitted, now: datetime) -> datetime:
     return now if now.date() < add_months(inputs.cycle, 1) else inputs.known_by
 
 
-def clinic_of(inputs: Admitted, settings: Settings) -> Clinic:
-    """The clinic of a cycle, as its run makes it."""
+def clinic_of(inputs: Admitted, settings: Settings, *, conversion: Procedure) -> Clinic:
+    """The clinic of a cycle, as its run makes it; ``conversion`` is the procedure that rules."""
     from sopforecast.clinical.clinic import forecast_clinic
 
     if inputs.clinical.is_empty:
@@ -145,6 +150,7 @@ def clinic_of(inputs: Admitted, settings: Settings) -> Clinic:
         draws=settings.advanced.draws,
         seed=settings.seed,
         method=settings.clinical.sampler,
+        conversion=conversion,
         history_items=inputs.history["unique_id"].unique().to_list(),
     )
 
@@ -263,7 +269,10 @@ def _swapped(
     last: TrialPaths | None = None
     for name, swapped, is_same in kinds:
         if not is_same:
-            learned = learn(swapped, seed=settings.seed, method="laplace")
+            learned = learn(
+                swapped, seed=settings.seed, method="laplace",
+                conversion=clinic.learned.conversion.procedure,
+            )  # fmt: skip
             future = sample_future(
                 learned, swapped,
                 horizon=settings.horizon, paths=settings.clinical.paths, seed=settings.seed,

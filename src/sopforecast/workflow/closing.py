@@ -9,12 +9,12 @@ from functools import cached_property
 import polars as pl
 
 from sopforecast.clinical.inputs import ClinicalInputs
-from sopforecast.clinical.overlap import clinic_items
+from sopforecast.core.clinical_tables import CLINICAL_TABLES
 from sopforecast.core.months import add_months, cutoff, month_name
 from sopforecast.errors import NotNow
 from sopforecast.planning_store.counting import counting_runs
-from sopforecast.planning_store.frames import hash_rows
 from sopforecast.planning_store.inputs import admitted_inputs, input_hash
+from sopforecast.planning_store.learned import standing_closes
 from sopforecast.planning_store.runs import read_components, read_statements
 from sopforecast.planning_store.store import Store
 from sopforecast.settings import Settings
@@ -28,24 +28,35 @@ NAMED_ITEMS = 5
 class Closing:
     """What a close reads, as it was known by a moment.
 
-    ``history`` are complete months up to the one closed; ``statements`` those of the runs that
-    count, of that cycle and earlier ones; ``run_id`` is the newest of these runs.
+    ``history`` are complete months up to the one closed; ``runs`` those that count, of that cycle
+    and earlier ones, oldest first, ``run_id`` the newest of them; ``statements`` are theirs.
+    ``earlier`` are the closes of earlier months, ``same`` those of this one, newest last.
     """
 
     month: date
     known_by: datetime
     history: pl.DataFrame
     items: pl.DataFrame
+    prices: pl.DataFrame
     clinical: ClinicalInputs
+    runs: dict[date, str]
     statements: pl.DataFrame
-    run_id: str | None
+    earlier: pl.DataFrame
+    same: pl.DataFrame
+
+    @property
+    def run_id(self) -> str | None:
+        return list(self.runs.values())[-1] if self.runs else None
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of what the rows say."""
-        rows = input_hash({"history": self.history, "items": self.items})
-        asked = clinic_items(self.clinical)
-        return digest(month_name(self.month), rows, hash_rows(self.statements), *asked)
+        """SHA-256 of what the rows say, the runs that count and what earlier months had taught."""
+        said = {"history": self.history, "items": self.items, "prices": self.prices}
+        said |= {name: getattr(self.clinical, name) for name in CLINICAL_TABLES}
+        said["tier_lines"] = self.clinical.tier_lines.rename({"known_at": "since"})
+        given = {name: rows for name, rows in said.items() if rows.height}
+        runs, closes = self.runs.values(), self.earlier["fit_id"]
+        return digest(month_name(self.month), input_hash(given), *runs, "closes", *closes)
 
     @property
     def over(self) -> pl.DataFrame:
@@ -59,15 +70,19 @@ def read_closing(store: Store, month: date, known_by: datetime) -> Closing:
     tables = admitted_inputs(store, known_by=known_by)
     clinical, _ = read_clinic(store, tables, cycle=add_months(month, 1), known_by=known_by)
     counting = counting_runs(store, known_by=known_by)
-    runs = [run_id for cycle, run_id in counting.items() if cycle <= month]
+    runs = {cycle: run_id for cycle, run_id in counting.items() if cycle <= month}
+    closes = standing_closes(store, before=add_months(month, 1), known_by=known_by)
     return Closing(
         month=month,
         known_by=known_by,
         history=tables["history"].filter(~pl.col("partial") & (pl.col("ds") <= month)),
         items=tables["items"],
+        prices=tables["prices"],
         clinical=clinical,
-        statements=read_statements(store, runs),
-        run_id=runs[-1] if runs else None,
+        runs=runs,
+        statements=read_statements(store, runs.values()),
+        earlier=closes.filter(pl.col("closed") < month),
+        same=closes.filter(pl.col("closed") == month),
     )
 
 

@@ -11,13 +11,14 @@ from datetime import date, datetime
 
 import polars as pl
 
-from sopforecast.core.months import add_months, month_name
+from sopforecast.core.months import add_months, month_name, month_range, months_between
 from sopforecast.planning_store.counting import counting_runs
 from sopforecast.planning_store.frames import hash_rows
-from sopforecast.planning_store.learned import newest_close, read_credibility
+from sopforecast.planning_store.learned import newest_close
 from sopforecast.planning_store.runs import read_statements
 from sopforecast.planning_store.store import Store
 from sopforecast.workflow.admission import Admitted
+from sopforecast.workflow.champions import Champions
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +28,8 @@ class Evidence:
     Attributes
     ----------
     fit_id : str or None
-        The fit of the day: of the newest month closed before the cycle and known by its cut-off.
+        The fit of the day, of the newest month closed before the cycle and known by its cut-off;
+        None while the prior rules.
     credibility : pl.DataFrame or None
         Its rows.
     entered : pl.DataFrame or None
@@ -50,15 +52,14 @@ class Evidence:
 NO_EVIDENCE = Evidence()
 
 
-def gather_evidence(store: Store, inputs: Admitted) -> Evidence:
-    """The fit of the day and what was stated before, for a cycle in which somebody speaks."""
+def gather_evidence(store: Store, inputs: Admitted, champions: Champions) -> Evidence:
+    """The fit that rules and what was stated before, for a cycle in which somebody speaks."""
     if inputs.overrides.is_empty():
         return NO_EVIDENCE
-    close = newest_close(store, before=inputs.cycle, known_by=inputs.known_by)
     counting = counting_runs(store, known_by=inputs.known_by)
     return Evidence(
-        fit_id=None if close is None else close["fit_id"],
-        credibility=None if close is None else read_credibility(store, close["fit_id"]),
+        fit_id=champions.fits["credibility"],
+        credibility=champions.credibility,
         entered=_entered(store, inputs.overrides, inputs.cycle, counting),
     )
 
@@ -74,16 +75,14 @@ def living(overrides: pl.DataFrame, cycle: date) -> pl.DataFrame:
 
 
 def not_closed(store: Store, *, before: date, known_by: datetime) -> list[date]:
-    """Months that are over, about which somebody had spoken, and which nobody has closed."""
+    """Months that are over, of which a forecast is stored, and which nobody has closed."""
     closed = newest_close(store, before=before, known_by=known_by)
     counting = counting_runs(store, known_by=known_by)
-    runs = [run_id for cycle, run_id in counting.items() if cycle < before]
-    said = read_statements(store, runs).filter(
-        pl.col("entered_cycle") == pl.col("cycle"), pl.col("ds_to") < before
-    )
-    if closed is not None:
-        said = said.filter(pl.col("ds_to") > closed["closed"])
-    return sorted(set(said["ds_to"]))
+    cycles = [cycle for cycle in counting if cycle < before]
+    if not cycles:
+        return []
+    first = cycles[0] if closed is None else max(cycles[0], add_months(closed["closed"], 1))
+    return month_range(first, max(months_between(first, before), 0))
 
 
 def not_closed_sentence(months: list[date]) -> str:
@@ -91,7 +90,7 @@ def not_closed_sentence(months: list[date]) -> str:
     names = [month_name(month) for month in months]
     are = f"{names[0]} is" if len(names) == 1 else f"{len(names)} months up to {names[-1]} are"
     return (
-        f"{are} over and not closed, so what was said about them has taught nothing yet: "
+        f"{are} over and not closed, so what was forecast of them has taught nothing yet: "
         f"sopforecast close --cycle {names[-1]}"
     )
 

@@ -8,17 +8,25 @@ from typing import Any
 import polars as pl
 
 from sopforecast.core.evidence_tables import ANY
-from sopforecast.core.months import month_end, month_name
+from sopforecast.core.learning_tables import CLOSE_TABLES
+from sopforecast.core.months import add_months, month_end, month_name
 from sopforecast.errors import RequestError
 from sopforecast.judgement.credibility import opinions_of_sources
 from sopforecast.planning_store.counting import counting_runs
-from sopforecast.planning_store.learned import newest_close, read_credibility
+from sopforecast.planning_store.learned import (
+    newest_close,
+    read_credibility,
+    read_learned,
+    standing_closes,
+)
 from sopforecast.planning_store.runs import find_run
 from sopforecast.planning_store.store import Store
 from sopforecast.settings import Settings
 from sopforecast.workflow.closing import read_closing
 
-LEARNED_TABLES = ("credibility", "closed")
+LEARNED_TABLES = ("credibility", "closed", *CLOSE_TABLES)
+# Tables to which every close adds rows of its own month; of the others the newest close says all.
+OF_ALL_CLOSES = ("scored_actuals", "scores", "contests", "learning_log", "enrolment_scores")
 CLOSED_COLUMNS = (
     *("override_id", "source", "owner", "reason", "event_id", "assumption", "node", "per", "kind"),
     *("entered_cycle", "entered_lead", "ds_from", "ds_to", "baseline", "stated", "adjustment"),
@@ -69,12 +77,22 @@ def learned_table(
 ) -> pl.DataFrame:
     """``credibility``: the rows of that close; ``closed``: the statements behind them.
 
+    Of the tables of scores and learning: its rows, or (``OF_ALL_CLOSES``) those of all closes up to
+    it.
+
     A row of ``closed`` is one scalar of one override as it was entered: what the statistical
     forecast said (``baseline``), what was stated, and what came (``actual``), all sums over the
     node's items and the months ``ds_from`` to ``ds_to``.
     """
     if name == "credibility":
         return read_credibility(store, close["fit_id"])
+    if name in OF_ALL_CLOSES:
+        log = standing_closes(
+            store, before=add_months(close["closed"], 1), known_by=close["known_at"]
+        )
+        return read_learned(store, name, log["fit_id"].to_list())
+    if name in CLOSE_TABLES:
+        return read_learned(store, name, [close["fit_id"]])
     from sopforecast import cycle as engine
 
     ended = datetime.combine(month_end(close["closed"]), time.max)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sopforecast.clinical.clinic import Clinic
+from sopforecast.core.months import add_months
 from sopforecast.core.stopwatch import Stopwatch
 from sopforecast.cycle import run_cycle
 from sopforecast.planning_store.runs import reuse_run
@@ -19,6 +20,8 @@ from sopforecast.planning_store.store import Store
 from sopforecast.settings import Settings, with_horizon
 from sopforecast.workflow.account import Account, check_lines, load_account, save_account
 from sopforecast.workflow.admission import Admitted
+from sopforecast.workflow.book import Book
+from sopforecast.workflow.champions import learned_for, used_by
 from sopforecast.workflow.checking import admit_cycle, checks_of
 from sopforecast.workflow.clinical import asked_on, clinic_of
 from sopforecast.workflow.clock import utc_now
@@ -47,6 +50,7 @@ def run(
     on_progress: OnProgress | None = None,
     now: datetime | None = None,
     shown: bool = True,
+    book: Book | None = None,
 ) -> dict[str, Any]:
     """Forecast a cycle, store the run, write its page and mirror it.
 
@@ -66,6 +70,8 @@ def run(
         UTC without a time zone.
     shown
         False writes no page and no mirror, as a replay of many cycles does.
+    book
+        Model paths kept from one cycle to the next, as a replay does.
 
     Returns
     -------
@@ -87,14 +93,16 @@ def run(
     if horizon is not None:
         settings = with_horizon(settings, horizon)
     inputs = admit_cycle(workspace, cycle=cycle, as_of=as_of, now=moment)
-    evidence = gather_evidence(workspace.store(), inputs)
-    run_id = run_id_of(inputs, settings, evidence)
-    remarks = inputs.left_out(moment) + _unclosed(workspace.store(), inputs)
-    stood = reuse_run(workspace.store(), run_id, at=moment, loads_used=inputs.loads_used)
+    store = workspace.store()
+    champions = learned_for(store, inputs.cycle, known_by=inputs.known_by, settings=settings)
+    evidence = gather_evidence(store, inputs, champions)
+    run_id = run_id_of(inputs, settings, evidence, champions)
+    remarks = inputs.left_out(moment) + _unclosed(store, inputs)
+    stood = reuse_run(store, run_id, at=moment, loads_used=inputs.loads_used)
     if stood:
         told = _told_again(workspace, run_id, inputs, settings, shown=shown, now=moment)
         return told | {"notes": told["notes"] + remarks}
-    clock = Stopwatch(on_progress)
+    clock, book = Stopwatch(on_progress), book or Book(store)
     result = run_cycle(
         inputs.history,
         inputs.items,
@@ -105,10 +113,13 @@ def run(
         credibility=evidence.credibility,
         entered=evidence.entered,
         clinical=inputs.clinical,
+        learned=champions.learned,
+        known=book.known(add_months(inputs.cycle, -1), settings.horizon),
         on_progress=on_progress,
     )
     with clock.stage("store"):
-        record_run(workspace.store(), run_id, inputs, settings, result, at=moment)
+        record_run(store, run_id, inputs, settings, result, champions, at=moment)
+        book.keep(result.model_paths, run_id)
         stored = read_run(workspace, run_id)
     account = Account(
         checks=check_lines(result.checks),
@@ -167,7 +178,9 @@ def _told_again(
         account = replace(account, checks=checks)
         save_account(path, account)
     if lacks_studies:
-        studies = _studies(workspace, clinic_of(inputs, settings), inputs, settings, now)
+        conversion = used_by(workspace.store(), run_id).learned.conversion
+        clinic = clinic_of(inputs, settings, conversion=conversion)
+        studies = _studies(workspace, clinic, inputs, settings, now)
         account = replace(account, studies=studies)
         save_account(path, account)
     page = mirrored = None

@@ -1,7 +1,7 @@
 """What identifies a run, and how it gets into the store.
 
 The run id hashes everything that can change a number: the rows admitted, the settings, the code,
-and, where somebody spoke, the fit that weighs them and what they had stated before.
+what closed months taught, and, where somebody spoke, what they had stated before.
 """
 
 from __future__ import annotations
@@ -21,13 +21,21 @@ from sopforecast.planning_store.runs import save_run
 from sopforecast.planning_store.store import Store
 from sopforecast.settings import Settings
 from sopforecast.workflow.admission import Admitted
+from sopforecast.workflow.champions import Champions
 from sopforecast.workflow.evidence import NO_EVIDENCE, Evidence
 
-CODE_OF_NUMBERS = ("core", "baseline", "clinical", "judgement", "portfolio.py", "cycle.py")
+CODE_OF_NUMBERS = (
+    *("core", "baseline", "clinical", "judgement", "learning"), "portfolio.py", "cycle.py",
+)  # fmt: skip
 ID_DIGITS = 12
 
 
-def run_id_of(inputs: Admitted, settings: Settings, evidence: Evidence = NO_EVIDENCE) -> str:
+def run_id_of(
+    inputs: Admitted,
+    settings: Settings,
+    evidence: Evidence = NO_EVIDENCE,
+    champions: Champions | None = None,
+) -> str:
     """``r-`` and 12 hex digits of everything that can change a number of the run."""
     parts = (
         month_name(inputs.cycle),
@@ -36,6 +44,7 @@ def run_id_of(inputs: Admitted, settings: Settings, evidence: Evidence = NO_EVID
         settings.numbers_hash(),
         code_version(),
         *evidence.hashed,
+        *(() if champions is None else champions.hashed),
     )
     return f"r-{digest(*parts)[:ID_DIGITS]}"
 
@@ -64,6 +73,7 @@ def record_run(
     inputs: Admitted,
     settings: Settings,
     result: CycleResult,
+    champions: Champions,
     *,
     at: datetime,
 ) -> None:
@@ -98,6 +108,8 @@ def record_run(
         enrolment_forecasts=None if clinic is None else _of_run(clinic.enrolment_forecasts, run_id),
         tier_conversion=None if clinic is None else _of_run(clinic.tier_conversion, run_id),
         clinical_parameters=None if clinic is None else _of_run(clinic.parameters, run_id),
+        run_tables=_of_run(champions.run_tables(spoken=result.statements.height > 0), run_id),
+        model_errors=_of_run(result.model_errors, run_id) if result.model_errors.height else None,
     )
 
 
