@@ -19,16 +19,24 @@ import numpy as np
 import polars as pl
 
 from sopforecast import workflow
-from sopforecast.core.draws import additive_plan, mean_view
+from sopforecast.baseline.components import rebuild_draws
+from sopforecast.baseline.widths import with_widths
+from sopforecast.core.draws import additive_plan, mean_view, quantile_view
 from sopforecast.core.learning_tables import Learned
 from sopforecast.core.months import add_months, month_name, month_range
 from sopforecast.core.resampling import block_picks
 from sopforecast.planning_store.counting import counting_runs
-from sopforecast.planning_store.learned import read_learned, standing_closes
+from sopforecast.planning_store.learned import newest_close, read_learned, standing_closes
 from sopforecast.planning_store.loading import append_load
-from sopforecast.planning_store.runs import read_forecasts, read_weights
+from sopforecast.planning_store.runs import (
+    read_forecasts,
+    read_model_errors,
+    read_residual_paths,
+)
+from sopforecast.planning_store.store import Store
 from sopforecast.settings import SETTINGS_FILE
 from sopforecast.workflow.book import Book
+from sopforecast.workflow.champions import used_by
 from sopforecast.workflow.rerunning import rerunner
 from sopforecast.workflow.shelf import Shelf
 from sopforecast.workspace import Workspace, open_workspace
@@ -130,3 +138,230 @@ def _actuals(workspace: Workspace, history: pl.DataFrame) -> pl.DataFrame:
             "third": np.repeat(thirds, len(months)),
         }
     )
+
+
+def value_added_rows(workspace: Workspace, cycles: list[date]) -> list[dict[str, object]]:
+    """By cycle, what statistical gains over naive in the 12 months up to its month at a lead."""
+    table = read(workspace, "value_added").filter(
+        pl.col("window") == 12, pl.col("within") == "total", pl.col("measure") == "quantity",
+        pl.col("stage") == "statistical",
+    )  # fmt: skip
+    rows = []
+    for lead in VALUE_LEADS:
+        of_lead = {row["closed"]: row for row in table.filter(lead=lead).iter_rows(named=True)}
+        for cycle in cycles:
+            row = of_lead[add_months(cycle, lead - 1)]
+            rows.append(
+                _row(
+                    "value added, 12 months",
+                    f"cycle {month_name(cycle)}",
+                    lead=lead,
+                    cells=row["cells"],
+                    value=row["over_naive"],
+                    low=row["over_naive_low"],
+                    high=row["over_naive_high"],
+                )  # fmt: skip
+            )
+    return rows
+
+
+def point_rows(cells: pl.DataFrame) -> list[dict[str, object]]:
+    """Over all cycles: WMAPE of both stages, bias, and the gain with its interval, by lead."""
+    items = cells.filter(pl.col("level") == "item")
+    rows = []
+    for lead in (*VALUE_LEADS, 12):
+        own = items.filter(pl.col("lead") == lead).with_columns(
+            statistical=(pl.col("plan") - pl.col("y")).abs(),
+            seasonal=(pl.col("naive") - pl.col("y")).abs(),
+        )
+        months = own.group_by("ds").agg(pl.sum("statistical", "seasonal", "y")).sort("ds")
+        stat, naive, y = (months[c].to_numpy() for c in ("statistical", "seasonal", "y"))
+        picks = block_picks(
+            len(y), block=min(lead, len(y) // 2), resamples=RESAMPLES,
+            seed_names=("loop", str(lead)), seed=SEED,
+        )  # fmt: skip
+        gains = 100 * (naive[picks] - stat[picks]).sum(axis=1) / y[picks].sum(axis=1)
+        low, high = np.quantile(gains, [0.05, 0.95])
+        gain = 100 * (naive - stat).sum() / y.sum()
+        named = {"lead": lead, "cells": own.height}
+        rows.append(_row("value added, 24 cycles", "statistical over naive", value=gain, low=low,
+                         high=high, **named))  # fmt: skip
+        rows.append(_row("wmape", "statistical", value=100 * stat.sum() / y.sum(), **named))
+        rows.append(_row("wmape", "naive", value=100 * naive.sum() / y.sum(), **named))
+    for (level,), own in cells.group_by("level", maintain_order=True):
+        bias = 100 * (own["plan"] - own["y"]).sum() / own["y"].sum()
+        rows.append(_row("bias percent", str(level), value=bias, cells=own.height))
+    return rows
+
+
+def coverage_rows(cells: pl.DataFrame, arm: str) -> list[dict[str, object]]:
+    """Share inside P10 to P90: all items, thirds by volume, levels, and six cycles at a time."""
+    cells = cells.with_columns(
+        inside=(pl.col("y") >= pl.col("p10")) & (pl.col("y") <= pl.col("p90"))
+    )
+    items, what = cells.filter(pl.col("level") == "item"), f"coverage80, {arm}"
+    rows = [_inside(what, "all items", items)]
+    rows += [_inside(what, f"third {k}", items.filter(pl.col("third") == k)) for k in (1, 2, 3)]
+    for level in cells["level"].unique(maintain_order=True):
+        rows.append(_inside(what, f"level {level}", cells.filter(pl.col("level") == level)))
+    for first, last in ((1, 1), (2, 3), (4, 6), (7, 12)):
+        own = items.filter(pl.col("lead").is_between(first, last))
+        rows.append(_inside(what, f"leads {first}-{last}", own))
+    cycles = sorted(cells["cycle"].unique())
+    for k in range(len(cycles) - 5):
+        six = items.filter(pl.col("cycle").is_between(cycles[k], cycles[k + 5]))
+        rows.append(_inside(what, f"six cycles from {month_name(cycles[k])}", six))
+    return rows
+
+
+def _inside(what: str, who: str, cells: pl.DataFrame) -> dict[str, object]:
+    return _row(what, who, value=cells["inside"].mean(), cells=cells.height)
+
+
+def cold_cells(workspace: Workspace, cells: pl.DataFrame, cycles: list[date]) -> pl.DataFrame:
+    """The same cells with the ranges that each run would have had without learned widths."""
+    store, parts = workspace.store(), []
+    counting, shelf = counting_runs(store, known_by=datetime.max), Shelf(store, workspace.settings)
+    for cycle in cycles:
+        run_id = counting[cycle]
+        run = shelf.run(run_id)
+        used = used_by(store, run_id).learned.widths
+        components = with_widths(run.components, used=used, wanted=None)
+        hierarchy, draws = rebuild_draws(
+            components, read_residual_paths(store, run_id), seed=run.seed, draws=run.n_draws
+        )
+        views = quantile_view(draws)
+        months = month_range(cycle, run.horizon)
+        parts.append(
+            pl.DataFrame(
+                {
+                    "cycle": [cycle] * (len(hierarchy.nodes) * run.horizon),
+                    "unique_id": np.repeat(
+                        np.array(hierarchy.nodes, dtype=object), run.horizon
+                    ).tolist(),
+                    "ds": months * len(hierarchy.nodes),
+                    "p10": views["p10"].ravel(),
+                    "p90": views["p90"].ravel(),
+                }
+            )
+        )
+    return cells.drop("p10", "p90").join(pl.concat(parts), on=["cycle", "unique_id", "ds"])
+
+
+def weight_rows(
+    workspace: Workspace, cells: pl.DataFrame, cycles: list[date]
+) -> list[dict[str, object]]:
+    """WMAPE of items and of the total under equal, backtest and live weights, same cells."""
+    store, shelf = workspace.store(), Shelf(workspace.store(), workspace.settings)
+    counting = counting_runs(store, known_by=datetime.max)
+    rerun = rerunner(store, shelf, Book(store))
+    actual = {
+        (name, ds): y for name, ds, y in cells.select("unique_id", "ds", "y").unique().iter_rows()
+    }
+    sums: dict[tuple[str, str], list[float]] = {}
+    for cycle in cycles:
+        run = shelf.run(counting[cycle])
+        months = month_range(cycle, run.horizon)
+        y = np.array([[actual[name, ds] for ds in months] for name in run.hierarchy.items])
+        close = newest_close(store, before=cycle, known_by=run.known_by)
+        arms = {"equal": _equal(store, run.run_id), "backtest": None}
+        if close is not None:
+            arms["live"] = read_learned(store, "learned_weights", [close["fit_id"]])
+        for arm, weights in arms.items():
+            _, draws = rerun(run.run_id, Learned(weights=weights))
+            plan = additive_plan(mean_view(draws), run.steps)
+            for level, own, came in (("item", plan, y), ("total", plan.sum(0), y.sum(0))):
+                sums.setdefault((arm, level), []).append(float(np.abs(own - came).sum()))
+                sums.setdefault((f"{arm} demand", level), []).append(float(np.abs(came).sum()))
+    rows = []
+    for arm in ("equal", "backtest", "live"):
+        for level in ("item", "total"):
+            error, demand = (np.array(sums[key, level]) for key in (arm, f"{arm} demand"))
+            base = np.array(sums["equal", level])[-len(error) :]
+            picks = block_picks(len(error), block=min(12, len(error) // 2), resamples=RESAMPLES,
+                                seed_names=("weights", arm, level), seed=SEED)  # fmt: skip
+            gain = 100 * (base - error)[picks].sum(axis=1) / demand[picks].sum(axis=1)
+            low, high = np.quantile(gain, [0.05, 0.95])
+            rows.append(_row("wmape by weights", f"{arm}, {level}", cells=len(error),
+                             value=100 * error.sum() / demand.sum()))  # fmt: skip
+            value = 100 * (base - error).sum() / demand.sum()
+            rows.append(_row("gained over equal weights", f"{arm}, {level}", cells=len(error),
+                             value=value, low=low, high=high))  # fmt: skip
+    return rows
+
+
+def _equal(store: Store, run_id: str) -> pl.DataFrame:
+    errors = read_model_errors(store, run_id)
+    return errors.select("segment", "model", weight=1.0 / pl.len().over("segment"))
+
+
+def gate_rows(workspace: Workspace) -> list[dict[str, object]]:
+    """What the gate decided, where it decided anything."""
+    log = read(workspace, "learning_log").filter(
+        pl.col("decision").is_in(["adopt", "revert", "refuse"])
+    )
+    return [
+        _row(
+            "gate",
+            f"{row['table']}: {row['decision']} at {month_name(row['closed'])}",
+            value=row["difference"],
+            low=row["low"],
+            high=row["high"],
+            cells=row["cycles"],
+        )  # fmt: skip
+        for row in log.sort("table", "closed").iter_rows(named=True)
+    ]
+
+
+def _row(
+    what: str, who: str, *, value: object, cells: int, lead: int | None = None,
+    low: object = None, high: object = None,
+) -> dict[str, object]:  # fmt: skip
+    numbers = {"value": value, "low": low, "high": high}
+    return {"what": what, "who": who, "lead": lead, "cells": cells} | {
+        name: None if number is None else float(number) for name, number in numbers.items()
+    }
+
+
+def run(
+    data: Path, *, cycles: int = CYCLES, warm: int = WARM, items: int | None = None,
+    first: date = FIRST,
+) -> pl.DataFrame:  # fmt: skip
+    """All figures of the experiment, one row each."""
+    history, master = load(data, items)
+    with tempfile.TemporaryDirectory() as name:
+        workspace = make_workspace(Path(name) / "workspace", history, master)
+        seconds = live(workspace, add_months(first, -warm), cycles + warm)
+        tested = month_range(first, cycles)
+        cells = cells_of(workspace, history, tested)
+        cold = cold_cells(workspace, cells, tested)
+        rows = [
+            _row("seconds of the replay", f"{cycles + warm} cycles", value=seconds, cells=0),
+            *point_rows(cells),
+            *coverage_rows(cells, "as run"),
+            *coverage_rows(cold, "without learned widths"),
+            *gate_rows(workspace),
+            *weight_rows(workspace, cells, tested),
+            *value_added_rows(workspace, tested),
+        ]
+    return pl.DataFrame(rows, infer_schema_length=None)
+
+
+def main() -> None:
+    """Run whole and write the results."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    default = os.environ.get("SOPFORECAST_DATA", str(HERE.parents[2] / "shared" / "data"))
+    parser.add_argument("--data", type=Path, default=Path(default))
+    parser.add_argument("--cycles", type=int, default=CYCLES)
+    parser.add_argument("--warm", type=int, default=WARM)
+    parser.add_argument("--items", type=int, default=None)
+    parser.add_argument("--out", type=Path, default=HERE / "results.csv")
+    given = parser.parse_args()
+    found = run(given.data, cycles=given.cycles, warm=given.warm, items=given.items)
+    found.write_csv(given.out, float_precision=4)
+    with pl.Config(tbl_rows=200, tbl_cols=20, tbl_width_chars=160, fmt_str_lengths=60):
+        print(found)
+
+
+if __name__ == "__main__":
+    main()

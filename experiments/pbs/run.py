@@ -69,6 +69,7 @@ def score_origin(
             horizon=HORIZON,
             seed=SEED,
             executor=executor,
+            launched=launched,
         )
     draws = draw_nodes(baseline.models, baseline.ranges.pools, hierarchy, seed=SEED, draws=DRAWS)
     actual = _actual(history, hierarchy.items, last_month)

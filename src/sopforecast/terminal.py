@@ -107,6 +107,7 @@ def ran(result: Result) -> str:
 def demonstrated(result: Result) -> str:
     """``demo``."""
     lines = [*result["said_openly"], "", *terminal_evidence.contributors(result), ""]
+    lines += [*terminal_evidence.loop(result), ""]
     lines += [ran({**result, "studies": []}), published(result["published"]), ""]
     lines += [*terminal_clinical.of_demo(result), ""]
     lines.append(f"Next: sopforecast export forecasts plan.xlsx -w {result['workspace']}")

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sopforecast import terminal_learning
+from sopforecast import terminal_kpi, terminal_learning
+from sopforecast.core.learning_tables import PROCEDURES
 from sopforecast.review import wording
 
 Result = Mapping[str, Any]
@@ -144,10 +145,32 @@ def contributors(result: Result) -> list[str]:
     heads = ("contributor", "direction", "true weight", "learned weight", "its 80% range",
              "true shift", "learned shift", "closed")  # fmt: skip
     lines += ["", *_aligned([heads, *(_contributor_row(row) for row in result["contributors"])], 2)]
-    lines.append(BESIDE_THE_TRUTH)
+    lines += [BESIDE_THE_TRUTH, _counts(closed["learning_log"])]
     if any(row["prior_only"] for row in result["contributors"]):
         lines.append(_prior_only(closed["min_closed"]))
     return lines
+
+
+def loop(result: Result) -> list[str]:
+    """Lines of ``demo``: what closed months say of every stage, what the gate decided, KPIs."""
+    cycles, closed = result["replayed"]["cycles"], result["closed"]
+    lines = [
+        f"Closed from {cycles[0]['cycle']} to {closed['cycle']}: every stored forecast of these "
+        "months is scored, and what was learned from them is used once it has proved itself.",
+        "",
+        *terminal_learning.of_close(
+            value_added_rows=closed["value_added"],
+            decision_rows=closed["learning_log"],
+            calibration_rows=closed["calibration"],
+        ),
+    ]
+    lines += [
+        f"At the close of {row['cycle']}: {one['table']}, {one['decision']}: {one['rules']} rules."
+        for row in cycles
+        for one in row["decided"]
+        if row["cycle"] != closed["cycle"]
+    ]
+    return [*lines, "", *terminal_kpi.in_short(result["kpi"])]
 
 
 def judged(result: Result) -> list[str]:
@@ -198,6 +221,18 @@ def _contributor_row(row: Result) -> tuple[str, ...]:
     return (
         *who, true_weight, f"{row['weight']:.2f}", span, true_shift, f"{row['shift']:+.2f}", closed,
     )  # fmt: skip
+
+
+def _counts(log: Sequence[Result]) -> str:
+    """Whether learned credibility rules the cycles to come, in one line."""
+    cold, learned = PROCEDURES["credibility"]
+    rules = next((row["rules"] for row in log if row["table"] == "credibility"), cold)
+    if rules == learned:
+        return "The gate lets these weights count: they brought plans closer to what came (below)."
+    return (
+        "Not counted yet: until the gate has proof that these weights bring plans closer (below), "
+        "everybody counts with the prior, weight 0.5."
+    )
 
 
 def _prior_only(min_closed: int) -> str:

@@ -36,6 +36,17 @@ def of_month(result: Result) -> str:
     return "\n".join(lines)
 
 
+def in_short(result: Result) -> list[str]:
+    """Lines of ``demo``: value, colour and target of each, and where the page is."""
+    rows = [(one["title"], one["shown"], one["colour"], one["target"]) for one in result["kpis"]]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [f"KPIs, {result['cycle']} closed, {_count(result['window'], 'month')}"]
+    for row in rows:
+        told = "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True))
+        lines.append(f"  {told.rstrip()}")
+    return [*lines, f"KPI page: {result['page']}"]
+
+
 def _parts(parts: list[Result]) -> list[str]:
     """The worst of families, studies, cohorts or sites, in one line."""
     if not parts:

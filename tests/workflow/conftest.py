@@ -30,6 +30,7 @@ from sopforecast.core.evidence_tables import (
     Statements,
 )
 from sopforecast.core.hierarchy import Hierarchy, build_hierarchy
+from sopforecast.core.learning_tables import CLOSE_TABLES, ModelErrors, ModelPaths, empty
 from sopforecast.core.months import add_months, cutoff, month_range
 from sopforecast.core.tables import Components, Forecasts, ResidualPaths, Weights
 from sopforecast.judgement.consensus import Known, judge, nobody_spoke
@@ -39,6 +40,7 @@ from sopforecast.planning_store.runs import save_run
 from sopforecast.planning_store.store import Store, open_store
 from sopforecast.settings import SETTINGS_FILE, make_settings
 from sopforecast.workflow import init
+from sopforecast.workflow.learning import Taught
 from sopforecast.workspace import Workspace, open_workspace
 
 FIRST, MONTHS = date(2024, 1, 1), 30
@@ -138,6 +140,8 @@ class Engine:
             backtest=pl.DataFrame(
                 {"lead": [1], "wmape": [9.0], "bias_percent": [0.0], "coverage80": [0.8]}
             ),
+            model_paths=empty(ModelPaths, without="run_id"),
+            model_errors=empty(ModelErrors, without="run_id"),
             clinic=None,
         )
 
@@ -264,8 +268,10 @@ def put(workspace: Workspace, table: str, frame: pl.DataFrame, *, at: datetime =
 
 @pytest.fixture
 def engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
-    """The stand-in, in place of the real engine."""
+    """The stand-in, in place of the real engine; its runs have no draws, so nothing is scored."""
     made = Engine()
+    tables = {name: empty(table, without="fit_id") for name, table in CLOSE_TABLES.items()}
+    monkeypatch.setattr("sopforecast.workflow.close.teach", lambda *_, **__: Taught(tables, ()))
     monkeypatch.setattr("sopforecast.workflow.month.run_cycle", made.run_cycle)
     monkeypatch.setattr("sopforecast.cycle.close_cycle", made.close_cycle, raising=False)
     monkeypatch.setattr(

@@ -30,6 +30,7 @@ Result = TypeVar("Result")
 Shared = TypeVarTuple("Shared")
 
 ITEMS_WORTH_A_POOL = 400  # below, starting worker processes takes longer than it saves
+ITEMS_WORTH_KEPT_WORKERS = 50  # of workers that live on, over many cycles
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _NUMBA_VARIABLE = "NUMBA_NUM_THREADS"
 
@@ -233,9 +234,10 @@ def executor_for(items: int, *, workers: int, chunk_size: int) -> Iterator[Execu
     Inside `kept_workers` the kept ones are taken, however many they are, unless one process is
     enough. On an error or an interrupt in the block they are ended all the same.
     """
-    if workers == 0:
-        workers = 1 if items < ITEMS_WORTH_A_POOL else (os.cpu_count() or 1)
     kept = _kept.get()
+    if workers == 0:
+        worth = ITEMS_WORTH_A_POOL if kept is None else ITEMS_WORTH_KEPT_WORKERS
+        workers = 1 if items < worth else (os.cpu_count() or 1)
     if kept is None or workers <= 1 or kept.workers <= 1:
         with open_executor(workers, chunk_size) as executor:
             yield executor

@@ -1,4 +1,4 @@
-"""The demo in order: load, replay past cycles, close, run the open cycle, publish.
+"""The demo in order: load, replay and close past cycles, run the open cycle, publish, KPIs.
 
 Everything goes through ``workflow`` as a planner would do it, so a second call changes nothing.
 """
@@ -43,7 +43,7 @@ from sopforecast.workflow.showing import account_path, read_run, summarise
 from sopforecast.workspace import Workspace, init_workspace, open_workspace
 
 NAME = "Demo: M3 industrial series, calendars moved"
-CYCLES = 6
+CYCLES = 12  # a year of closes; the gate compares from the second on, and asks for six
 METHOD = "closed_form"
 _KEY = ("source", "owner", "direction")
 _LEARNED = ("weight", "low", "high", "shift", "n", "prior_only")
@@ -91,12 +91,12 @@ def run_demo(
     Returns
     -------
     dict
-        As ``workflow.run``, with ``said_openly``, ``published``, ``workspace``, ``replayed``
-        and ``closed`` (as ``workflow.replay`` and ``workflow.close``), ``people`` (source, owner,
-        habit), ``trial`` (study, said_openly, onward: what its law brings, if: a branch to ask for)
-        and ``contributors``: source, owner, direction, true_weight, true_shift, and of what was
-        learned weight, its 80% range low to high, shift, n and prior_only (None where nothing
-        closed).
+        As ``workflow.run``, with ``said_openly``, ``published``, ``workspace``, ``replayed``,
+        ``closed`` and ``kpi`` (as ``workflow.replay``, ``close`` and ``kpi``), ``people`` (source,
+        owner, habit), ``trial`` (study, said_openly, onward: what its law brings, if: a branch to
+        ask for) and ``contributors``: source, owner, direction, true_weight, true_shift, and of
+        what was learned weight, its 80% range low to high, shift, n and prior_only (None where
+        nothing closed).
 
     Raises
     ------
@@ -130,6 +130,7 @@ def run_demo(
         note="published by sopforecast demo",
         now=moment,
     )
+    figures = workflow.kpi(workspace, cycle=last, now=moment)
     stored = read_run(workspace, ran["run_id"])
     shown = summarise(stored, load_account(account_path(workspace, stored)))
     came = demand_that_came(demand, hierarchy.nodes, last_month=last_month, months=cycles)
@@ -142,6 +143,7 @@ def run_demo(
         "said_openly": [*SAID_OPENLY, f"{ran['items']} items, history to {last}."],
         "replayed": replayed,
         "closed": closed,
+        "kpi": figures,
         "people": [{name: getattr(one, name) for name in _NAMED} for one in PEOPLE],
         "contributors": _beside_what_was_learned(truth, closed["learned"]),
         "trial": _trial(workspace, last_month=last_month),

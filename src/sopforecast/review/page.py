@@ -25,6 +25,7 @@ from sopforecast.review.clinical import StudyPart, study_views
 from sopforecast.review.headline import TOTAL, headline
 from sopforecast.review.judgement import Judgement
 from sopforecast.review.rendering import environment, replace_file
+from sopforecast.review.value_added import value_added_section
 from sopforecast.review.waterfall import waterfall
 
 CHARTED_NODES = 24
@@ -48,6 +49,7 @@ def write_page(
     components: pl.DataFrame | None = None,
     judgement: Judgement | None = None,
     studies: tuple[StudyPart, ...] = (),
+    value_added: pl.DataFrame | None = None,
 ) -> Path:
     """Write the review page of one run and stage.
 
@@ -87,6 +89,9 @@ def write_page(
         the page.
     studies : tuple of StudyPart
         What is known of every study's enrolment; without any, nothing of it is on the page.
+    value_added : pl.DataFrame, optional
+        ``ValueAdded`` rows of the last close before the cycle; without any, nothing of it is on the
+        page.
 
     Returns
     -------
@@ -105,6 +110,7 @@ def write_page(
         **plans,
         "judged": _judged_view(spoken, names, plans),
         "studies": study_views(studies),
+        "value_added": _value_added(value_added),
         "run": _run_view(run, stage=str(forecasts["stage"][0])),
         "notes": [note for note in (*str(run.get("notes") or "").split("\n"), *notes) if note],
         "checks": account.checks_by_severity(checks),
@@ -146,6 +152,13 @@ def _run_view(run: Mapping[str, object], *, stage: str) -> dict[str, Any]:
         "seed": run["seed"],
         "published": run.get("published"),
     }
+
+
+def _value_added(rows: pl.DataFrame | None) -> Markup | None:
+    """The section of what closed months say of each stage; None before the first close."""
+    if rows is None or rows.is_empty():
+        return None
+    return Markup(value_added_section(rows))  # noqa: S704 - names inside were escaped
 
 
 def _plan_views(

@@ -15,6 +15,8 @@ from sopforecast.core.months import add_months, month_range
 from sopforecast.planning_store.paths import read_paths, save_paths
 from sopforecast.planning_store.store import Store
 
+SPAN = MAX_SPAN + 2  # origins stand at ends of quarters
+
 
 class Book:
     """Model paths of a store, by month of origin; a replay keeps one over all its cycles."""
@@ -26,10 +28,10 @@ class Book:
 
     def known(self, last_month: date, horizon: int) -> KnownPaths:
         """Paths from the origins that a run on history up to this month may ask for."""
-        first = add_months(last_month, -MAX_SPAN)
+        first = add_months(last_month, -SPAN)
         origins = [
             month
-            for month in month_range(first, MAX_SPAN + 1)
+            for month in month_range(first, SPAN + 1)
             if (month, horizon) not in self._read
         ]
         if origins:

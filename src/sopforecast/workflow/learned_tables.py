@@ -110,6 +110,12 @@ def learned_table(
     return joined.with_columns(actual=actual).select(CLOSED_COLUMNS).sort("override_id", "ds_from")
 
 
+def value_added_before(store: Store, cycle: date, *, known_by: datetime) -> pl.DataFrame:
+    """``ValueAdded`` rows of the newest close before a cycle known by its cut-off; none without."""
+    found = newest_close(store, before=cycle, known_by=known_by)
+    return read_learned(store, "value_added", [] if found is None else [found["fit_id"]])
+
+
 def learned_rows(credibility: pl.DataFrame, *, min_closed: int) -> list[dict[str, Any]]:
     """What was learned of each owner and direction, all reasons together.
 

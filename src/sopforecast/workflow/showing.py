@@ -38,6 +38,7 @@ from sopforecast.review.judgement import SHOWN_SENTENCES, Judgement
 from sopforecast.review.page import write_page
 from sopforecast.tracking import log_cycle
 from sopforecast.workflow.account import Account
+from sopforecast.workflow.learned_tables import value_added_before
 from sopforecast.workflow.nodes import members, node_levels, node_units
 from sopforecast.workflow.status import plain_rows
 from sopforecast.workflow.studies import study_parts
@@ -190,6 +191,9 @@ def write_review(workspace: Workspace, run: StoredRun, account: Account) -> Path
             components=run.components,
             judgement=_judgement(workspace, run, account),
             studies=_studies(workspace, run, account),
+            value_added=value_added_before(
+                workspace.store(), run.row["cycle"], known_by=run.row["known_by"]
+            ),
         )
     except OSError as err:
         logger.warning("the run is stored, but its page could not be written: %s", err)
