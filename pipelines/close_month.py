@@ -1,9 +1,10 @@
-"""The month is over: load what has arrived, and close the last complete month.
+"""The month is over: load what has arrived, close the last complete month, write its KPI page.
 
 ``python pipelines/close_month.py WORKSPACE [FILE ...]``; files as in ``monthly_cycle.py``. Safe to
 start again at any step: the same file loads once, the same inputs are closed once. Run it before
-``monthly_cycle.py``, so that the open cycle reads what this month taught. Exit codes are those of
-the ``sopforecast`` command; 5 when too few items have their demand.
+``monthly_cycle.py``, so that the open cycle reads what this month taught. Prints the month; the KPI
+page is ``out/kpi-YYYY-MM.html``. Exit codes are those of the ``sopforecast`` command; 5 when too
+few items have their demand.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ REQUIRED_SHARE = 0.95
 
 
 def close_month(workspace: Workspace, files: Sequence[Path], *, now: datetime) -> str:
-    """Load the files and close the last complete month; returns that month, YYYY-MM.
+    """Load the files, close the last complete month, write its KPIs; returns the month, YYYY-MM.
+
+    Before the first run there is nothing to score: the month is told, and no page is written.
 
     Raises
     ------
@@ -39,7 +42,9 @@ def close_month(workspace: Workspace, files: Sequence[Path], *, now: datetime) -
     month = workflow.status(workspace)["history"]["last_complete"]
     if month is None:
         raise NotNow("there is no complete month of history to close")
-    workflow.close(workspace, cycle=month, require=REQUIRED_SHARE, now=now)
+    closed = workflow.close(workspace, cycle=month, require=REQUIRED_SHARE, now=now)
+    if closed["fit_id"] is not None:
+        workflow.kpi(workspace, cycle=month, now=now)
     return str(month)
 
 

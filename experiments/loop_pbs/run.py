@@ -160,7 +160,7 @@ def value_added_rows(workspace: Workspace, cycles: list[date]) -> list[dict[str,
                     value=row["over_naive"],
                     low=row["over_naive_low"],
                     high=row["over_naive_high"],
-                )  # fmt: skip
+                )
             )
     return rows
 
@@ -308,7 +308,7 @@ def gate_rows(workspace: Workspace) -> list[dict[str, object]]:
             low=row["low"],
             high=row["high"],
             cells=row["cycles"],
-        )  # fmt: skip
+        )
         for row in log.sort("table", "closed").iter_rows(named=True)
     ]
 

@@ -259,13 +259,15 @@ def export(
     ----------
     table
         forecasts, weights, components, statements, bridge, enrolment_forecasts, tier_conversion (of
-        a run); credibility, closed (what was learned, and the statements behind it); runs,
-        published; or a table that can be loaded, such as history.
+        a run); credibility, closed (what was learned, and the statements behind it), scores,
+        scored_actuals, value_added, calibration, learned_weights, learned_widths, contests,
+        learning_log, enrolment_scores, site_activation, kpis (of closes); runs, published; or a
+        table that can be loaded, such as history.
     file
         Ends in .csv, .parquet or .xlsx.
     cycle
-        YYYY-MM (default: the newest published; credibility and closed: what was learned last,
-        with a cycle what that one had learned).
+        YYYY-MM (default: the newest published; of what closes found: the last close, with a cycle
+        the one that cycle read).
     stage
         naive, statistical, source:NAME, consensus or approved (default: the published one).
     run_

@@ -20,7 +20,7 @@ def close(
     method: Literal["closed_form", "nuts"] | None = None,
     common: Common = Common(),  # noqa: B008 - frozen
 ) -> int:
-    """Close a month whose demand is in: weigh what was said about it, for the cycles to come.
+    """Close a month whose demand is in: score every forecast of it, learn for the cycles to come.
 
     Parameters
     ----------
@@ -29,8 +29,8 @@ def close(
     as_of
         Read what was known by this day or moment (UTC), instead of by now.
     require
-        Share of the month's items, 0 to 1, whose demand must be known, such as 0.95 (default: a
-        statement is weighed when all items below it are known; the others wait).
+        Share of the month's items, 0 to 1, whose demand must be known, such as 0.95 (default: what
+        is known is scored; the rest, with the sums above it, waits for the next close).
     method
         closed_form or nuts (default: sampler of the settings).
     """

@@ -1,8 +1,8 @@
 """Mirror each cycle into MLflow, beside the planning store; the only module that imports MLflow.
 
-One parent run a cycle with a child run for every step, its close among them, in ``mlflow.db`` of
-the workspace with ``mlartifacts/`` beside it. The planning store is the truth: nothing is ever read
-back from here, and a failure is a logged warning. Patients and deals never come here.
+One parent run a cycle with a child run a step, its close among them, in ``mlflow.db`` with
+``mlartifacts/`` beside it. The planning store is the truth: nothing is ever read back from here,
+and a failure is a logged warning. Patients and deals never come here.
 """
 
 from __future__ import annotations

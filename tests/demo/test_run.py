@@ -94,6 +94,41 @@ def test_a_second_call_changes_nothing_even_in_another_month(twice: Any) -> None
     assert len(told["runs"]) == 3
 
 
+def test_what_closed_months_say_is_told_with_the_kpis(twice: Any) -> None:
+    folder, first, again = twice
+    text = terminal.demonstrated(first)
+    keys, shown = ("window", "measure", "within", "lead"), (12, "quantity", "total", 0)
+    rows = first["closed"]["value_added"]
+    ladder = [row for row in rows if tuple(row[key] for key in keys) == shown]
+    assert {row["stage"] for row in ladder} >= {"naive", "statistical", "consensus", "approved"}
+    by_hand = {row["stage"]: f"{100 - row['wmape']:.1f}%  {row['wmape']:.1f}%" for row in ladder}
+    for stage in ("statistical", "consensus", "approved"):
+        assert re.search(rf"^{stage} +{by_hand[stage]} ", text, re.MULTILINE)
+    inside = next(row for row in first["closed"]["calibration"]
+                  if (row["level"], row["segment"], row["lead_from"]) == ("total", "*", 1)
+                  and row["lead_to"] > 1)  # fmt: skip
+    assert f"({inside['inside80']} of {inside['cells']})" in text
+    assert "weights: backtest goes on, not enough yet to compare; live weights: " in text
+    assert "Not counted yet: until the gate has proof" in text
+    page = folder / "out" / "kpi-2026-10.html"
+    assert f"KPI page: {page}" in text
+    assert "October 2026 closed" in page.read_text(encoding="utf-8")
+    assert {**again["kpi"]} == first["kpi"]
+    review = Path(first["page"]).read_text(encoding="utf-8")
+    assert 'href="#value-added"' in review
+    assert "The 12 months (2 scored) to October 2026" in review
+
+
+def test_weights_that_are_proved_count(twice: Any) -> None:
+    _, first, _ = twice
+    log = [{**row, "rules": "learned", "decision": "adopt"} if row["table"] == "credibility"
+           else row for row in first["closed"]["learning_log"]]  # fmt: skip
+    text = terminal.demonstrated({**first, "closed": {**first["closed"], "learning_log": log}})
+    assert "The gate lets these weights count" in text
+    assert "Not counted yet" not in text
+    assert "credibility: learned rules from now on, after prior" in text
+
+
 def test_it_is_told_in_order(twice: Any) -> None:
     folder, first, _ = twice
     text = terminal.demonstrated(first)
@@ -102,6 +137,12 @@ def test_it_is_told_in_order(twice: Any) -> None:
         "2 past cycles, 2026-09 to 2026-10",
         "sales (A. Rivera)",
         "true weight",
+        "Not counted yet",
+        "Closed from 2026-09 to 2026-10",
+        "Value added over 12 months (2 scored)",
+        "Ranges of items: 8 of 10 should land inside",
+        "credibility: prior goes on",
+        "KPI page: ",
         f"Run {first['run_id']}",
         "moved the plan by",
         f"Review page: {folder}",

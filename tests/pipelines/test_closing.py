@@ -55,11 +55,27 @@ def test_the_past_is_replayed(folder: Path, capsys: pytest.CaptureFixture[str]) 
     assert _main("close_month")([str(folder / "ws"), str(folder / "history_2026-09.csv")]) == 0
     main = _main("replay_history")
     assert main([str(folder / "ws"), "2026-08", "2026-09"]) == 0
-    said = capsys.readouterr().out
+    said, progress = capsys.readouterr()
     assert "2026-08  run" in said
+    assert progress.startswith("replay: 50%\nreplay: done in")
+    assert "Learned up to 2026-09" in said
     runs = status(open_workspace(folder / "ws"))["runs"]
     assert [row["cycle"] for row in runs] == ["2026-08", "2026-09"]
     assert main([str(folder / "ws"), "2026-09", "2026-08"]) == 1
+
+
+def test_the_kpis_of_what_was_forecast_are_written(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [str(folder / "ws"), str(folder / "history_2026-09.csv")]
+    page = folder / "ws" / "out" / "kpi-2026-09.html"
+    assert _main("close_month")(files) == 0
+    assert not page.exists()  # no run of the month to score
+    assert _main("replay_history")([files[0], "2026-08", "2026-09"]) == 0
+    capsys.readouterr()
+    assert _main("close_month")(files) == 0
+    assert capsys.readouterr().out.strip() == "2026-09"
+    assert "September 2026 closed" in page.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", ["close_month", "replay_history"])

@@ -10,6 +10,8 @@ from typing import Any
 import polars as pl
 import pytest
 
+from sopforecast.core.learning_tables import empty
+from sopforecast.core.score_tables import ValueAdded
 from sopforecast.errors import RequestError
 from sopforecast.review.judgement import Judgement
 from sopforecast.review.page import write_page
@@ -331,6 +333,42 @@ def test_without_a_total_it_is_refused_and_nothing_is_written(tmp_path, argument
 def test_the_same_arguments_give_the_same_bytes(tmp_path, arguments):
     first = write_page(tmp_path / "a.html", **arguments).read_bytes()
     assert write_page(tmp_path / "b.html", **arguments).read_bytes() == first
+
+
+def test_what_each_stage_added_stands_before_the_backtest(tmp_path, arguments):
+    plain = write_page(tmp_path / "a.html", **arguments).read_bytes()
+    nothing = empty(ValueAdded)
+    assert write_page(tmp_path / "b.html", **arguments, value_added=nothing).read_bytes() == plain
+    assert b"value-added" not in plain
+    frame = rows_of_one_close()
+    path = write_page(tmp_path / "c.html", **arguments, value_added=frame)
+    page = read(path)
+    assert ["statistical", "88.0%", "12.0%", "+1.0%", "+3.0", "+1.0 to +5.0", "+3.0",
+            "+1.0 to +5.0"] in page.cells  # fmt: skip
+    text = path.read_text(encoding="utf-8")
+    assert text.index('<a href="#value-added">') < text.index('<a href="#accuracy">')
+    assert text.index('<section id="value-added"') < text.index('<section id="accuracy"')
+    assert ".value-added .ladder" in text
+    same = write_page(tmp_path / "d.html", **arguments, value_added=frame).read_bytes()
+    assert path.read_bytes() == same
+
+
+def rows_of_one_close() -> pl.DataFrame:
+    """Naive and statistical of the twelve months to November 2026."""
+    both = {
+        "fit_id": "c-1", "closed": date(2026, 11, 1), "window": 12, "measure": "quantity",
+        "within": "total", "lead": 0, "alone": False, "months": 12, "cells": 48,
+    }  # fmt: skip
+    gains = {f"{name}{end}": value for name in ("gained", "over_naive")
+             for end, value in (("", 3.0), ("_low", 1.0), ("_high", 5.0))}  # fmt: skip
+    still = {f"over_statistical{end}": 0.0 for end in ("", "_low", "_high")}
+    rows = [
+        {**both, "position": 0, "stage": "naive", "accuracy": 85.0, "wmape": 15.0,
+         "bias_percent": -2.0},
+        {**both, **gains, **still, "position": 1, "stage": "statistical", "accuracy": 88.0,
+         "wmape": 12.0, "bias_percent": 1.0},
+    ]  # fmt: skip
+    return pl.DataFrame(rows, schema=empty(ValueAdded).schema)
 
 
 def test_every_note_of_a_run_stands_for_itself(tmp_path, arguments):

@@ -30,9 +30,7 @@ class Book:
         """Paths from the origins that a run on history up to this month may ask for."""
         first = add_months(last_month, -SPAN)
         origins = [
-            month
-            for month in month_range(first, SPAN + 1)
-            if (month, horizon) not in self._read
+            month for month in month_range(first, SPAN + 1) if (month, horizon) not in self._read
         ]
         if origins:
             self._known.add(read_paths(self._store, origins, horizon=horizon, code=paths_code()))

@@ -83,7 +83,7 @@ def close(
     now
         UTC without a time zone.
     shown
-        False logs nothing to MLflow, as a replay of many cycles does.
+        False logs nothing to MLflow.
     shelf, book
         Draws and model paths kept from one close to the next, as a replay does.
 

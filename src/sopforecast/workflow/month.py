@@ -50,6 +50,7 @@ def run(
     on_progress: OnProgress | None = None,
     now: datetime | None = None,
     shown: bool = True,
+    logged: bool | None = None,
     book: Book | None = None,
 ) -> dict[str, Any]:
     """Forecast a cycle, store the run, write its page and mirror it.
@@ -69,7 +70,9 @@ def run(
     now
         UTC without a time zone.
     shown
-        False writes no page and no mirror, as a replay of many cycles does.
+        False writes no page, as a replay of many cycles does.
+    logged
+        Whether it is mirrored to MLflow; as ``shown`` when left out.
     book
         Model paths kept from one cycle to the next, as a replay does.
 
@@ -88,7 +91,7 @@ def run(
     NotNow
         History does not reach the month before the cycle.
     """
-    moment = now or utc_now()
+    moment, logged = now or utc_now(), shown if logged is None else logged
     settings = workspace.settings
     if horizon is not None:
         settings = with_horizon(settings, horizon)
@@ -100,7 +103,9 @@ def run(
     remarks = inputs.left_out(moment) + _unclosed(store, inputs)
     stood = reuse_run(store, run_id, at=moment, loads_used=inputs.loads_used)
     if stood:
-        told = _told_again(workspace, run_id, inputs, settings, shown=shown, now=moment)
+        told = _told_again(
+            workspace, run_id, inputs, settings, shown=shown, logged=logged, now=moment
+        )
         return told | {"notes": told["notes"] + remarks}
     clock, book = Stopwatch(on_progress), book or Book(store)
     result = run_cycle(
@@ -134,6 +139,7 @@ def run(
     if shown:
         with clock.stage("page"):
             page = write_review(workspace, stored, account)
+    if logged:
         with clock.stage("mlflow"):
             mirrored = mirror(workspace, stored, account, history=inputs.history, page=page)
     told = summarise(stored, account)
@@ -166,6 +172,7 @@ def _told_again(
     settings: Settings,
     *,
     shown: bool,
+    logged: bool,
     now: datetime,
 ) -> dict[str, Any]:
     """A run that stands: what an interruption kept from being written is made up for."""
@@ -186,6 +193,7 @@ def _told_again(
     page = mirrored = None
     if shown:
         page = write_review(workspace, stored, account)
+    if logged:
         mirrored = mirror(workspace, stored, account, history=inputs.history, page=page)
     return summarise(stored, account) | {
         "workspace": str(workspace.path),

@@ -2,8 +2,8 @@
 
 What stands is found again by its id and not computed twice, so a replay that was interrupted goes
 on where it stopped. What models said is kept over the cycles, and so are draws and workers: nothing
-unchanged is fitted or drawn again. Closes always use the closed form; no page is written, and every
-cycle and close is mirrored to MLflow only when asked for.
+unchanged is fitted or drawn again. Closes always use the closed form; every cycle and close is
+mirrored to MLflow, and no page is written.
 """
 
 from __future__ import annotations
@@ -76,14 +76,22 @@ def replay(
 
     def run_then(cycle: date) -> Told:
         as_of = cutoff(cycle, cutoff_day=cutoff_day).isoformat()
-        return run(workspace, cycle=month_name(cycle), as_of=as_of, now=at, shown=False, book=book)
+        return run(
+            workspace,
+            cycle=month_name(cycle),
+            as_of=as_of,
+            now=at,
+            shown=False,
+            logged=True,
+            book=book,
+        )
 
     def close_then(cycle: date) -> Told | None:
         as_of = cutoff(add_months(cycle, 1), cutoff_day=cutoff_day).isoformat()
         try:
             return close(
                 workspace, cycle=month_name(cycle), as_of=as_of, method=METHOD, now=at,
-                shown=False, shelf=shelf, book=book,
+                shelf=shelf, book=book,
             )  # fmt: skip
         except NotNow:  # the last cycles may not be over
             return None
