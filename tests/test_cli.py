@@ -281,7 +281,7 @@ def test_history_that_stops_short_of_the_cycle_exits_5(done: Shell) -> None:
     assert "needs history through 2026-11" in done("run", "--cycle", "2026-12", code=5)
 
 
-def test_a_month_nobody_spoke_of_is_closed_in_one_line(done: Shell) -> None:
+def test_a_month_without_a_run_is_closed_in_one_line(done: Shell) -> None:
     assert "nothing to learn from: no run of 2026-09" in done("close", "--cycle", "2026-09")
     told = done.json("close", "--cycle", "2026-09", "--require", "0.95")
     assert (told["fit_id"], told["scored"], told["learned"]) == (None, 0, [])
@@ -319,13 +319,14 @@ def test_wrong_requests_about_what_was_learned_exit_1(
 def test_a_replay_runs_what_would_have_been_run(done: Shell) -> None:
     told = done.json("replay", "--from", "2026-09", "--to", CYCLE)
     first, open_cycle = told["cycles"]
-    assert (first["cycle"], first["is_closed"], first["fit_id"]) == ("2026-09", True, None)
+    assert (first["cycle"], first["is_closed"], first["scored"]) == ("2026-09", True, 0)
+    assert first["fit_id"].startswith("c-"), "a month nobody spoke of is scored and closed too"
     assert open_cycle["stands"] is True, "the open cycle was run before, from the same rows"
     assert open_cycle["is_closed"] is False
-    assert told["closed"] is None
+    assert (told["closed"]["cycle"], told["closed"]["items"]) == ("2026-09", 8)
     said = done("replay", "--from", "2026-09", "--to", CYCLE)
     assert "2026-09  run" in said
-    assert "0 overrides; nothing to close" in said
+    assert "0 overrides; closed: 0 statements, 0 in all" in said
     assert not (done.folder / "out" / "2026-09" / "review.html").exists()
 
 
@@ -468,7 +469,7 @@ def test_progress_lines_for_a_log_file(capsys: pytest.CaptureFixture[str]) -> No
 def test_every_command_answers_help(capsys: pytest.CaptureFixture[str]) -> None:
     commands: list[Callable[[], int]] = []
     names = ["init", "demo", "load", "undo", "check", "run", "publish", "close", "replay"]
-    names += ["export", "status"]
+    names += ["kpi", "export", "status"]
     for name in names:
         commands.append(lambda name=name: main([name, "--help"]))
     assert [command() for command in commands] == [0] * len(names)

@@ -39,7 +39,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
     "terminal": (*GROUND, "review", "terminal_clinical", "terminal_evidence", "terminal_learning"),
     "terminal_clinical": (),
-    "terminal_evidence": (*GROUND, "review", "terminal_learning"),
+    "terminal_evidence": (*GROUND, "review", "terminal_kpi", "terminal_learning"),
     "terminal_kpi": (*GROUND, "review"),
     "terminal_learning": (*GROUND, "review"),
     "replay": GROUND,

@@ -130,9 +130,9 @@ def test_calibration_reads_all_leads_of_all_segments():
         counted("area", "*", 12, 1_000, 1_250),
     ]
     assert calibration(rows) == [
-        "Ranges of items: 8 of 10 should land inside; 7.6 did (412 of 540)",
-        "Ranges of the total: 8 of 10 should land inside; 7.5 did (9 of 12)",
-        "Ranges of area: 8 of 10 should land inside; 8.0 did (1,000 of 1,250)",
+        "Statistical ranges of items: 8 of 10 should land inside; 7.6 did (412 of 540)",
+        "Statistical ranges of the total: 8 of 10 should land inside; 7.5 did (9 of 12)",
+        "Statistical ranges of area: 8 of 10 should land inside; 8.0 did (1,000 of 1,250)",
     ]
     assert calibration([]) == []
 
@@ -158,7 +158,7 @@ def test_a_close_says_its_parts_in_order_with_a_line_between():
         calibration_rows=[counted("item", "*", 12, 8, 10)],
         waiting_items=["a"],
     )
-    starts = ("Value added over", "Ranges of items", "weights:", "1 item waits")
+    starts = ("Value added over", "Statistical ranges of items", "weights:", "1 item waits")
     places = [next(k for k, line in enumerate(lines) if line.startswith(s)) for s in starts]
     assert places == sorted(places)
     assert lines.count("") == 3

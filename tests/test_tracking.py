@@ -171,15 +171,18 @@ def test_a_run_left_half_written_is_filled_to_the_end(
 
 CLOSE = {
     "fit_id": "c-0123456789ab", "closed": date(2026, 12, 1), "method": "nuts", "scored": 9,
-    "known_at": "2027-01-15",
+    "known_at": "2027-01-15", "rules": "weights: backtest, widths: live",
 }  # fmt: skip
+NUMBERS = {"scored": 9.0, "statistical/wmape": 10.5, "gate/widths/difference": -0.04}
+LOG = pl.DataFrame({"table": ["widths"], "decision": ["adopt"], "rules": ["live"]})
 
 
 def close(workspace: Path, *, cycle_run: str | None) -> str | None:
     frame = pl.DataFrame({"source": ["sales"], "weight": [0.5]})
     return log_close(
         workspace, experiment="my company", close=CLOSE, cycle_run=cycle_run,
-        steps={"read": 0.5, "fit": 2.0}, totals={"scored": 9.0}, tables={"credibility": frame},
+        steps={"read": 0.5, "fit": 2.0}, totals=NUMBERS,
+        tables={"credibility": frame, "learning_log": LOG, "scores": frame},
     )  # fmt: skip
 
 
@@ -191,7 +194,11 @@ def test_a_close_stands_under_its_cycle_with_its_own_steps(workspace: Path) -> N
     assert found.data.tags["mlflow.parentRunId"] == cycle
     assert (found.data.tags["step"], found.data.tags["fit_id"]) == ("close", CLOSE["fit_id"])
     assert found.data.params == {"closed": "2026-12", "method": "nuts", "known_at": "2027-01-15"}
-    assert found.data.metrics == {"scored": 9.0}
+    assert found.data.tags["rules"] == CLOSE["rules"], "what the gate decided can be searched for"
+    assert found.data.metrics == NUMBERS
+    tables = workspace / "mlartifacts" / number / "artifacts" / "tables"
+    assert {file.stem for file in tables.iterdir()} == {"credibility", "learning_log", "scores"}
+    assert pl.read_parquet(tables / "learning_log.parquet").equals(LOG)
     _, children = runs(workspace)
     own = [run for run in children if run.data.tags["mlflow.parentRunId"] == number]
     assert {run.data.tags["step"] for run in own} == {"read", "fit"}

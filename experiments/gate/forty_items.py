@@ -4,6 +4,7 @@ Demand is ``mean x (1 + common shock of the month + own noise)``; the mean has l
 model knows the mean up to an error of its own that changes slowly, and one of the cycle. A forecast
 is draws around the weighted mean of both models. Losses are those of a contest: the weighted
 interval score over demand, of items, of segments and of the whole, added and divided by three.
+What contests of widths compare is `learning.losses.width_losses`.
 """
 
 from __future__ import annotations
@@ -13,12 +14,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from sopforecast.core.draws import QUANTILES, quantile_view, series_rng
+from sopforecast.learning.losses import width_losses
 
 ITEMS, SEGMENTS, MODELS = 40, ("smooth", "seasonal"), ("model_a", "model_b")
 BEFORE, CYCLES, LEADS = 12, 30, 3  # months of backtest, cycles walked, months looked at
 MONTHS = BEFORE + CYCLES + LEADS - 1
 DRAWS = 160
 LEVELS = np.array([level for _, level in QUANTILES])
+
+Widths = tuple[float, np.ndarray, np.ndarray]
+"""By what the common loading, own ones (B,) and each month ahead (L,) are multiplied."""
 
 
 @dataclass(frozen=True)
@@ -68,18 +73,16 @@ class Company:
         start = BEFORE + cycle
         return self.demand[:, start : start + LEADS]
 
-    def views(
-        self, cycle: int, weights: np.ndarray, widths: tuple[float, np.ndarray]
-    ) -> list[np.ndarray]:
+    def views(self, cycle: int, weights: np.ndarray, widths: Widths) -> list[np.ndarray]:
         """Quantiles (Q, N, L) of a cycle's forecast: of items, of segments, of the whole.
 
-        ``weights`` (M, B) of the models; ``widths`` multiply the common and own (B,) loadings.
+        ``weights`` (M, B) of the models.
         """
         centre = np.einsum("mb,mbl->bl", weights, self.paths[:, :, cycle])
-        factor_common, factor_own = widths
+        factor_common, factor_own, factor_lead = widths
         spread = factor_common * self.common_sd * self.common[:, None]
         spread = spread + (factor_own * self.own_sd)[:, None] * self.own
-        draws = np.maximum(centre * (1.0 + spread), 0.0)
+        draws = np.maximum(centre * (1.0 + factor_lead * spread), 0.0)
         return [np.array(list(quantile_view(part).values())) for part in self.levels(draws)]
 
     def levels(self, cells: np.ndarray) -> list[np.ndarray]:
@@ -87,7 +90,7 @@ class Company:
         of_segments = [cells[..., self.segment == k, :].sum(axis=-2) for k in range(len(SEGMENTS))]
         return [cells, np.stack(of_segments, axis=-2), cells.sum(axis=-2, keepdims=True)]
 
-    def loss(self, cycle: int, weights: np.ndarray, widths: tuple[float, np.ndarray]) -> np.ndarray:
+    def loss(self, cycle: int, weights: np.ndarray, widths: Widths) -> np.ndarray:
         """Loss (L,) of a cycle's forecast."""
         views = self.views(cycle, weights, widths)
         return level_loss(self.levels(self.actual(cycle)), views)
@@ -101,6 +104,22 @@ def level_loss(actual: list[np.ndarray], views: list[np.ndarray]) -> np.ndarray:
         pinball = np.maximum(LEVELS[:, None, None] * gap, (LEVELS[:, None, None] - 1.0) * gap)
         parts.append(2.0 * pinball.mean(axis=0).sum(axis=0) / np.abs(y).sum(axis=0))
     return np.mean(parts, axis=0)
+
+
+def of_widths(
+    actual: list[np.ndarray], cold: list[np.ndarray], other: list[np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """How far both ranges are from holding 80%, (L,) each; arguments as of ``level_loss``."""
+    y, *views = (np.concatenate(part, axis=-2) for part in (actual, cold, other))
+    levels = [str(k) for k, part in enumerate(actual) for _ in part]
+    found = []
+    for lead in range(LEADS):
+        ranges = [
+            {label: view[q, :, lead] for q, (label, _) in enumerate(QUANTILES)} for view in views
+        ]
+        found.append([loss.loss for loss in width_losses(y[:, lead], *ranges, levels)])
+    lost = np.array(found)
+    return lost[:, 0], lost[:, 1]
 
 
 def make_company(seed: int, truth: Truth) -> Company:

@@ -1,7 +1,8 @@
 """What both procedures of a table would have done in every cycle, and what they lost.
 
 A cycle's learned table rests on the months before the cycle only. Each function returns the losses
-(C, L) of the cold start and of the other procedure.
+(C, L) of the cold start and of the other procedure; where the gate decides by another loss, as of
+widths, these two follow.
 """
 
 from __future__ import annotations
@@ -12,8 +13,20 @@ from datetime import date
 
 import numpy as np
 import polars as pl
-from forty_items import BEFORE, CYCLES, ITEMS, LEADS, MODELS, SEGMENTS, Company
+from forty_items import (
+    BEFORE,
+    CYCLES,
+    ITEMS,
+    LEADS,
+    MODELS,
+    SEGMENTS,
+    Company,
+    Widths,
+    level_loss,
+    of_widths,
+)
 
+from sopforecast.baseline.widths import lead_factors
 from sopforecast.core.draws import QUANTILES
 from sopforecast.core.hierarchy import ITEM
 from sopforecast.core.months import add_months, month_range
@@ -21,11 +34,11 @@ from sopforecast.learning.live_errors import live_errors
 from sopforecast.learning.weights import learn_weights
 from sopforecast.learning.widths import learn_widths
 
-Losses = tuple[np.ndarray, np.ndarray]
+Losses = tuple[np.ndarray, ...]
 FIRST = date(2020, 1, 1)
 ORIGINS, RUNS = 6, 12  # of the backtest; runs whose paths are read
 EQUAL = np.full((len(MODELS), ITEMS), 1.0 / len(MODELS))
-AS_THEY_ARE = (1.0, np.ones(ITEMS))
+AS_THEY_ARE: Widths = (1.0, np.ones(ITEMS), np.ones(LEADS))
 
 
 def by_widths(company: Company, *, stops: int = CYCLES, turned: bool = False) -> Losses:
@@ -34,17 +47,23 @@ def by_widths(company: Company, *, stops: int = CYCLES, turned: bool = False) ->
     From live month ``stops`` on nothing more is learned; ``turned`` divides instead.
     """
     cells, shares = _cells(company), _shares(company)
-    cold, other = np.empty((CYCLES, LEADS)), np.empty((CYCLES, LEADS))
+    cold, other, far_cold, far_other = (np.empty((CYCLES, LEADS)) for _ in range(4))
     for cycle in range(CYCLES):
-        cold[cycle] = company.loss(cycle, EQUAL, AS_THEY_ARE)
         closed = add_months(FIRST, min(cycle, stops) - 1)
-        learned = learn_widths(cells, shares, closed=closed)
-        factor = dict(learned.select("part", "factor").iter_rows())
-        own = np.array([factor.get(f"own:{name}", 1.0) for name in SEGMENTS])
-        common = factor.get("common", 1.0)
-        widths = (1 / common, 1 / own) if turned else (common, own)
-        other[cycle] = company.loss(cycle, EQUAL, (widths[0], widths[1][company.segment]))
-    return cold, other
+        widths = _factors(learn_widths(cells, shares, closed=closed), company)
+        if turned:
+            widths = (1 / widths[0], 1 / widths[1], 1 / widths[2])
+        actual = company.levels(company.actual(cycle))
+        views = [company.views(cycle, EQUAL, these) for these in (AS_THEY_ARE, widths)]
+        cold[cycle], other[cycle] = (level_loss(actual, view) for view in views)
+        far_cold[cycle], far_other[cycle] = of_widths(actual, views[0], views[1])
+    return cold, other, far_cold, far_other
+
+
+def _factors(learned: pl.DataFrame, company: Company) -> Widths:
+    factor = dict(learned.select("part", "factor").iter_rows())
+    own = np.array([factor.get(f"own:{name}", 1.0) for name in SEGMENTS])
+    return factor.get("common", 1.0), own[company.segment], lead_factors(factor, LEADS)
 
 
 def by_weights(company: Company, *, stops: int = CYCLES, turned: bool = False) -> Losses:

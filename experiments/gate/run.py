@@ -1,6 +1,6 @@
 """What the gate lets through, what it keeps out, and what both cost.
 
-    python experiments/gate/run.py [--companies N] [--first SEED] [--out FILE]
+    python experiments/gate/run.py [--companies N] [--first SEED] [--table TABLE] [--out FILE]
 
 Every scene walks simulated companies month by month: both procedures are held against the months
 that closed, `decide` says which rules the next cycle. Writes ``results.csv``, a row a scene; see
@@ -116,9 +116,9 @@ class Walk:
 
 def walk(losses: Losses, table: str, *, seed: int) -> Walk:
     """Close month after month, decide, and let the next cycle be ruled by what was decided."""
-    cold, other = losses
+    cold, other = losses[:2]
     start, learned = PROCEDURES[table]
-    contests = _contests(losses, table)
+    contests = _contests(losses[-2:], table)
     rules, looks, would, first = start, 0, 0, {"adopt": 0, "revert": 0}
     after, gated = [], []
     for month in range(CLOSES):
@@ -216,8 +216,18 @@ def main() -> None:
         "--first", type=int, default=0, help="first seed; choices used 1000 to 1299"
     )
     parser.add_argument("--out", type=Path, default=HERE / "results.csv")
+    parser.add_argument(
+        "--table", choices=sorted({s.table for s in SCENES.values()}),
+        help="run the scenes of this table alone; the other rows of the file stay",
+    )  # fmt: skip
     options = parser.parse_args()
-    run(companies=options.companies, first=options.first).write_csv(options.out)
+    asked = tuple(name for name, s in SCENES.items() if options.table in (None, s.table))
+    found = run(companies=options.companies, first=options.first, scenes=asked)
+    if options.table and options.out.exists():
+        stays = pl.read_csv(options.out).filter(~pl.col("scene").is_in(asked))
+        place = pl.col("scene").replace_strict({name: k for k, name in enumerate(SCENES)})
+        found = pl.concat([stays, found], how="vertical_relaxed").sort(place)
+    found.write_csv(options.out)
 
 
 if __name__ == "__main__":

@@ -165,7 +165,7 @@ def loop(result: Result) -> list[str]:
         ),
     ]
     lines += [
-        f"At the close of {row['cycle']}: {one['table']}, {one['decision']}: {one['rules']} rules."
+        f"At the close of {row['cycle']}, {one['table']}: {one['reason']}."
         for row in cycles
         for one in row["decided"]
         if row["cycle"] != closed["cycle"]

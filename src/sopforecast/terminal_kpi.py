@@ -29,7 +29,7 @@ def of_month(result: Result) -> str:
         )
         lines += ["", f"{title}  {shown}  {colour}  {one['target']}; owner {one['owner']}"]
         lines += _wrapped(one["sentence"])
-        lines += _parts(one["parts"])
+        lines += _parts(one["kpi"], one["parts"])
     lines += ["", *_footnote(result)]
     lines += [f"Note: {note}" for note in result["notes"]]
     lines.append(f"Page: {result['page']}")
@@ -47,11 +47,11 @@ def in_short(result: Result) -> list[str]:
     return [*lines, f"KPI page: {result['page']}"]
 
 
-def _parts(parts: list[Result]) -> list[str]:
+def _parts(kpi: str, parts: list[Result]) -> list[str]:
     """The worst of families, studies, cohorts or sites, in one line."""
     if not parts:
         return []
-    told = [f"{one['label']} {one['shown']} ({one['colour']})" for one in worst_first(parts)]
+    told = [f"{one['label']} {one['shown']} ({one['colour']})" for one in worst_first(kpi, parts)]
     more = len(told) - SHOWN_NODES
     return _wrapped("; ".join(told[:SHOWN_NODES]) + (f"; and {more} more" if more > 0 else ""))
 

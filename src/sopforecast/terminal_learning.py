@@ -169,7 +169,7 @@ def _decision(row: Row) -> str:
 
 
 def _level(level: str) -> str:
-    return f"Ranges of {_LEVELS.get(level, level)}"
+    return f"Statistical ranges of {_LEVELS.get(level, level)}"
 
 
 def _named(items: Sequence[str]) -> str:

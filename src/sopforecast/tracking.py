@@ -38,10 +38,8 @@ NEVER_LOGGED = frozenset({"tier_lines", "enrolment"})
 
 _IDS = ("run_id", "fit_id", "input_hash", "code_version", "settings_hash")
 _TAGS = (*_IDS, "stage", "step", "rules")
-_PARAMETERS = (
-    *("cycle", "horizon", "seed", "draws", "items", "levels", "known_by"),
-    *("closed", "method", "known_at"),
-)
+_OF_RUN = ("cycle", "horizon", "seed", "draws", "items", "levels", "known_by")
+_PARAMETERS = (*_OF_RUN, "closed", "method", "known_at")
 _PARENT = "mlflow.parentRunId"
 _TELEMETRY_OFF = "MLFLOW_DISABLE_TELEMETRY"
 

@@ -9,11 +9,12 @@ import polars as pl
 import pytest
 
 from sopforecast.baseline.cleanse import cleanse, cleansed_then
-from sopforecast.baseline.components import model_errors_frame, weights_frame
+from sopforecast.baseline.components import components_frame, model_errors_frame, weights_frame
 from sopforecast.baseline.forecast import forecast_baseline
 from sopforecast.baseline.models import LOCAL_MODELS, SPARSE_POOL
 from sopforecast.baseline.panel import item_panel, node_panel, panels_then
 from sopforecast.baseline.reconcile import error_variance, reconcile
+from sopforecast.baseline.widths import with_widths
 from sopforecast.core.executor import Executor
 from sopforecast.core.learning_tables import Learned, ModelErrors
 from sopforecast.core.months import add_months
@@ -198,6 +199,27 @@ def test_learned_widths_stretch_the_loadings_of_items_drawn_from_paths(
         factors = np.array([1.5, 1.5, own]) if plain.kind == "paths" else np.ones(3)
         np.testing.assert_array_equal(wide.loadings, plain.loadings * factors)
         np.testing.assert_array_equal(wide.centre, plain.centre)
+
+
+def test_learned_widths_of_months_ahead_stretch_the_spread_of_items_drawn_from_paths(
+    baseline, demand, make_panel, hierarchy
+):
+    """In the models, in draws, and the same as stored components are changed to."""
+    parts = {"common": 1.5, "lead:1-1": 0.5, "lead:2-3": 1.2, "lead:4-6": 2.0, "lead:7-12": 9.0}
+    widths = pl.DataFrame({"part": list(parts), "factor": list(parts.values())})
+    panel = make_panel(demand, hierarchy)
+    found = _forecast(panel, hierarchy, learned=Learned(widths=widths))
+    by_lead = np.array([0.5, 1.2, 1.2, 2.0, 2.0, 2.0])
+    for plain, wide in zip(baseline.models, found.models, strict=True):
+        factors = by_lead if plain.kind == "paths" else np.ones(HORIZON)
+        np.testing.assert_array_equal(wide.spread, plain.spread * factors)
+        assert wide.spread.flags.c_contiguous
+    stored, cold = components_frame(found), components_frame(baseline)
+    assert with_widths(cold, used=None, wanted=widths).equals(stored)
+    undone = with_widths(stored, used=widths, wanted=None)
+    for column in ("spread", "loadings"):
+        for ours, first in zip(undone[column], cold[column], strict=True):
+            np.testing.assert_allclose(np.frombuffer(ours), np.frombuffer(first), rtol=1e-15)
 
 
 def test_errors_of_models_are_told_by_segment(baseline):

@@ -123,7 +123,15 @@ def test_weights_that_are_proved_count(twice: Any) -> None:
     _, first, _ = twice
     log = [{**row, "rules": "learned", "decision": "adopt"} if row["table"] == "credibility"
            else row for row in first["closed"]["learning_log"]]  # fmt: skip
-    text = terminal.demonstrated({**first, "closed": {**first["closed"], "learning_log": log}})
+    cycles = [dict(row) for row in first["replayed"]["cycles"]]
+    reason = "learned credibility would have been closer: adopted"
+    cycles[0]["decided"] = [{"table": "credibility", "decision": "adopt", "reason": reason}]
+    text = terminal.demonstrated(
+        {**first, "closed": {**first["closed"], "learning_log": log},
+         "replayed": {**first["replayed"], "cycles": cycles}}
+    )  # fmt: skip
+    told = "At the close of 2026-09, credibility: learned credibility would have been closer: "
+    assert told + "adopted." in text
     assert "The gate lets these weights count" in text
     assert "Not counted yet" not in text
     assert "credibility: learned rules from now on, after prior" in text
@@ -140,7 +148,7 @@ def test_it_is_told_in_order(twice: Any) -> None:
         "Not counted yet",
         "Closed from 2026-09 to 2026-10",
         "Value added over 12 months (2 scored)",
-        "Ranges of items: 8 of 10 should land inside",
+        "Statistical ranges of items: 8 of 10 should land inside",
         "credibility: prior goes on",
         "KPI page: ",
         f"Run {first['run_id']}",

@@ -91,11 +91,29 @@ def test_of_many_families_the_worst_are_shown_and_the_rest_counted(tmp_path: Pat
     assert "The worst 5 of 10; 1 more red." in said
 
 
-def test_worst_first_keeps_the_order_of_one_colour() -> None:
+def test_worst_first_goes_by_colour_and_keeps_the_order_of_equals() -> None:
     rows = [_row(str(place), colour=colour) for place, colour in enumerate(
         ("green", "red", "grey", "yellow", "red")
     )]  # fmt: skip
-    assert [row["within"] for row in worst_first(rows)] == ["1", "4", "3", "2", "0"]
+    assert [row["within"] for row in worst_first("accuracy", rows)] == ["1", "4", "3", "2", "0"]
+
+
+@pytest.mark.parametrize(
+    ("kpi", "values", "order"),
+    [
+        ("accuracy", (92.0, 81.0, 85.0), "120"),
+        ("value_added", (0.4, -0.2, 0.1), "120"),
+        ("enrolment", (120.0, 96.0, 99.0), "120"),
+        ("bias", (-3.0, 4.0, 1.0), "102"),
+        ("coverage", (81.0, 84.0, 77.0), "120"),
+        ("site_activation", (-5.0, 12.0, 3.0), "120"),
+    ],
+)
+def test_of_one_colour_the_worst_value_comes_first(
+    kpi: str, values: tuple[float, ...], order: str
+) -> None:
+    rows = [_row(str(k), colour="green", value=value) for k, value in enumerate(values)]
+    assert "".join(row["within"] for row in worst_first(kpi, rows)) == order
 
 
 def test_the_footnote_tells_of_restated_months(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from nothing else, so that a row that should not have been there shows in its nu
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -271,13 +272,21 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
     """The stand-in, in place of the real engine; its runs have no draws, so nothing is scored."""
     made = Engine()
     tables = {name: empty(table, without="fit_id") for name, table in CLOSE_TABLES.items()}
-    monkeypatch.setattr("sopforecast.workflow.close.teach", lambda *_, **__: Taught(tables, ()))
+    # By import: as an attribute of the package ``close`` is the function.
+    closing = importlib.import_module("sopforecast.workflow.close")
+    monkeypatch.setattr(closing, "teach", lambda *_, **__: Taught(tables, ()))
     monkeypatch.setattr("sopforecast.workflow.month.run_cycle", made.run_cycle)
     monkeypatch.setattr("sopforecast.cycle.close_cycle", made.close_cycle, raising=False)
     monkeypatch.setattr(
         "sopforecast.workflow.showing._sentences", lambda said: ["a sentence"] * bool(said.height)
     )
     return made
+
+
+@pytest.fixture
+def ungated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was learned counts at once, proved or not."""
+    monkeypatch.setenv("SOPFORECAST_ADVANCED__GATE", "false")
 
 
 @pytest.fixture

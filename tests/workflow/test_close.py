@@ -44,7 +44,7 @@ def test_what_was_said_is_weighed_against_what_came(lived: Any, bench: Any) -> N
     assert row["prior_only"] is False
     assert told["stands"] is False
     said = terminal_evidence.closed(told)
-    assert "2026-06 is closed: 2 statements of this month, 3 in all, of 2 overrides" in said
+    assert "2026-06 is closed: 0 items scored\n2 statements of this month, 3 in all" in said
     assert f"{weight:.2f}  {weight - 0.1:.2f} to {weight + 0.1:.2f}" in said
     assert "prior only" not in said
     assert "Note: looked at closely" in said
@@ -71,14 +71,14 @@ def test_closing_twice_changes_nothing(lived: Any, bench: Any, engine: Any) -> N
     assert "was closed from the same inputs before" in terminal_evidence.closed(again)
 
 
-def test_a_restatement_is_a_new_fit_and_its_undo_brings_the_old_one_back(
-    lived: Any, bench: Any, engine: Any
-) -> None:
+@pytest.mark.usefixtures("ungated")
+def test_a_restatement_is_a_new_fit_and_so_is_its_undo(lived: Any, bench: Any, engine: Any) -> None:
     first = workflow.close(lived, cycle="2026-06", now=bench.now)
     fix = pl.DataFrame({"unique_id": ["A"], "ds": [JUN], "y": [500.0]})
     bench.put(lived, "history", fix, at=datetime(2026, 8, 4))
     second = workflow.close(lived, cycle="2026-06", now=datetime(2026, 8, 5))
     assert second["fit_id"] != first["fit_id"]
+    assert second["learned"] != first["learned"]
     assert second["known_at"].startswith("2026-08-05"), "nobody knew it in July"
     assert "cut-off 2026-07-15 of cycle 2026-07" in second["notes"][-1]
     assert (
@@ -91,10 +91,13 @@ def test_a_restatement_is_a_new_fit_and_its_undo_brings_the_old_one_back(
     assert engine.runs[-1]["credibility"]["fit_id"].unique().to_list() == [first["fit_id"]]
     workflow.undo(lived, load)
     third = workflow.close(lived, cycle="2026-06", now=datetime(2026, 8, 6))
-    assert (third["fit_id"], third["stands"], len(engine.closes)) == (first["fit_id"], True, 2)
+    assert (third["stands"], len(engine.closes)) == (False, 3)
+    assert len({told["fit_id"] for told in (first, second, third)}) == 3, "each came after another"
+    same = ("learned", "scored", "fresh", "opinions", "waiting")
+    assert {name: third[name] for name in same} == {name: first[name] for name in same}
 
 
-def test_a_restatement_that_changes_no_observation_is_the_same_fit(
+def test_a_restatement_that_changes_no_observation_is_a_new_fit_of_the_same_numbers(
     lived: Any, bench: Any, engine: Any
 ) -> None:
     first = workflow.close(lived, cycle="2026-06", now=bench.now)
@@ -102,9 +105,12 @@ def test_a_restatement_that_changes_no_observation_is_the_same_fit(
     bench.put(lived, "history", old, at=datetime(2026, 8, 4))
     again = workflow.close(lived, cycle="2026-06", now=datetime(2026, 8, 5))
     assert len(engine.closes) == 2
-    assert again["fit_id"] == first["fit_id"]
+    assert again["fit_id"] != first["fit_id"]
+    assert again["learned"] == first["learned"]
+    assert closes(lived.store()).height == 2
 
 
+@pytest.mark.usefixtures("ungated")
 def test_a_month_closed_late_may_be_read_from_the_cut_off_by_which_all_was_known(
     lived: Any, bench: Any, engine: Any
 ) -> None:
@@ -114,7 +120,8 @@ def test_a_month_closed_late_may_be_read_from_the_cut_off_by_which_all_was_known
     bench.put(lived, "overrides", bench.overrides([JUL]))
     ran = workflow.run(lived, cycle="2026-07", now=bench.now)
     assert engine.runs[-1]["credibility"]["fit_id"].unique().to_list() == [told["fit_id"]]
-    assert not [note for note in ran["notes"] if "not closed" in note]
+    named = [note.split(" ")[0] for note in ran["notes"] if "not closed" in note]
+    assert named == ["2026-05"], "June is closed, and May was never"
 
 
 def test_the_method_is_part_of_a_fit(lived: Any, bench: Any, engine: Any) -> None:
@@ -139,19 +146,31 @@ def test_the_published_run_counts(lived: Any, bench: Any, engine: Any) -> None:
     assert again["stands"] is False, "another run counts now"
 
 
-@pytest.mark.parametrize(
-    ("month", "why"), [("2026-05", "no override about"), ("2026-04", "no run")]
-)
-def test_a_month_without_runs_or_statements_says_so(
-    engine: Any, make_workspace: Any, bench: Any, closed_form: None, month: str, why: str
+def test_a_month_without_runs_says_so_and_stores_nothing(
+    engine: Any, make_workspace: Any, bench: Any, closed_form: None
 ) -> None:
     workspace = make_workspace(history=bench.history())
     workflow.run(workspace, cycle="2026-05", now=bench.now)
-    told = workflow.close(workspace, cycle=month, now=bench.now)
+    told = workflow.close(workspace, cycle="2026-04", now=bench.now)
     assert told["fit_id"] is None
-    assert why in terminal_evidence.closed(told)
+    assert "no run of 2026-04 or before is stored" in terminal_evidence.closed(told)
     assert closes(workspace.store()).is_empty()
     assert not engine.closes
+
+
+def test_a_month_with_runs_of_which_nobody_spoke_is_closed_too(
+    engine: Any, make_workspace: Any, bench: Any, closed_form: None
+) -> None:
+    workspace = make_workspace(history=bench.history())
+    workflow.run(workspace, cycle="2026-05", now=bench.now)
+    told = workflow.close(workspace, cycle="2026-05", now=bench.now)
+    assert (told["scored"], told["fresh"], told["opinions"], told["learned"]) == (0, 0, 0, [])
+    said = terminal_evidence.closed(told)
+    assert "2026-05 is closed" in said
+    assert "0 statements of this month, 0 in all, of 0 overrides" in said
+    assert f"Fit {told['fit_id']} (closed_form), known by 2026-06-15" in said
+    assert closes(workspace.store())["fit_id"].to_list() == [told["fit_id"]]
+    assert workflow.run(workspace, cycle="2026-06", now=bench.now)["notes"] == []
 
 
 def test_a_month_that_is_not_over_is_not_now(lived: Any, bench: Any) -> None:
@@ -184,8 +203,8 @@ def test_what_is_not_known_waits_or_holds_the_close(lived: Any, bench: Any) -> N
 
 def test_earlier_months_that_are_not_closed_are_named(lived: Any, bench: Any) -> None:
     notes = workflow.run(lived, cycle="2026-07", now=bench.now)["notes"]
-    assert "2 months up to 2026-06 are over and not closed" in notes[-1]
-    assert notes[-1].endswith("sopforecast close --cycle 2026-06")
+    assert "2 months, 2026-05 to 2026-06, are over and not closed" in notes[-1]
+    assert notes[-1].endswith("oldest first: sopforecast close --cycle 2026-05")
     [row] = [
         r for r in workflow.check(lived, now=bench.now)["checks"] if r["check"] == "months_closed"
     ]

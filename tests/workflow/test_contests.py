@@ -176,6 +176,32 @@ def loss_by_hand(
     return sum(shares) / len(shares)
 
 
+def width_losses_by_hand(
+    cold: dict[str, dict[str, float]], other: dict[str, dict[str, float]], actual: dict[str, float]
+) -> tuple[float, float]:
+    """Mean over levels of how far the ranges of a cell are from 80%, in cold half-widths."""
+    known = dict(actual)
+    for group, members in GROUPS.items():
+        if all(item in actual for item in members):
+            known[group] = sum(actual[item] for item in members)
+    answer = []
+    for views in (cold, other):
+        of_level: dict[str, list[float]] = {}
+        for node, y in known.items():
+            unit = (cold[node]["p90"] - cold[node]["p10"]) / 2
+            if unit == 0:
+                continue  # nothing can widen it
+            low, middle, high = (views[node][label] for label in ("p10", "p50", "p90"))
+            gap = y - high if y > middle else low - y
+            lost = 0.8 * gap if gap > 0 else -0.2 * gap
+            of_level.setdefault(LEVELS[node], []).append(lost / unit)
+        answer.append(sum(sum(part) / len(part) for part in of_level.values()) / len(of_level))
+    return answer[0], answer[1]
+
+
+WIDE = [node for node in LEVELS if node != "e"]  # whose ranges have a width
+
+
 def credibility_of(weight: float, *, opinions: int = 9) -> pl.DataFrame:
     numbers = {
         "weight": weight, "weight_sd": 0.05, "shift": 0.2, "shift_sd": 0.1, "spread": 0.5,

@@ -48,6 +48,7 @@ def test_a_run_without_overrides_is_not_touched_by_what_was_learned(
     assert "Overrides" not in terminal.ran(again)
 
 
+@pytest.mark.usefixtures("ungated")
 def test_the_run_is_given_the_fit_of_its_day_and_what_was_entered(
     engine: Any, make_workspace: Any, bench: Any
 ) -> None:
@@ -79,6 +80,19 @@ def test_the_run_is_given_the_fit_of_its_day_and_what_was_entered(
     assert entered["Ann-2026-06"] is None
 
 
+def test_with_the_gate_on_a_fit_counts_only_once_it_has_proved_itself(
+    engine: Any, make_workspace: Any, bench: Any
+) -> None:
+    workspace = make_workspace(history=bench.history(), overrides=bench.overrides([MAY, JUN, JUL]))
+    run(workspace, "2026-06", bench)
+    without_fit = run(workspace, "2026-07", bench)
+    assert workflow.close(workspace, cycle="2026-06", now=bench.now)["learned"]
+    with_fit = run(workspace, "2026-07", bench)
+    assert (with_fit["run_id"], with_fit["stands"]) == (without_fit["run_id"], True)
+    assert [given["credibility"] for given in engine.runs] == [None, None]
+
+
+@pytest.mark.usefixtures("ungated")
 def test_what_can_change_a_number_changes_the_run_id(
     engine: Any, make_workspace: Any, bench: Any
 ) -> None:
@@ -99,8 +113,11 @@ def test_the_id_of_nobody_speaking_is_the_id_without_evidence(
 ) -> None:
     seen = {}
 
-    def remembered(inputs: Any, settings: Any, evidence: Any) -> str:
-        seen["ids"] = (run_id_of(inputs, settings, evidence), run_id_of(inputs, settings))
+    def remembered(inputs: Any, settings: Any, evidence: Any, champions: Any) -> str:
+        seen["ids"] = (
+            run_id_of(inputs, settings, evidence, champions),
+            run_id_of(inputs, settings),
+        )
         seen["evidence"] = evidence
         return seen["ids"][0]
 

@@ -30,12 +30,18 @@ def _known(month: date, *, days: int = 5) -> datetime:
 
 
 def _save(
-    workspace: Workspace, month: date, fit_id: str, tables: dict[str, pl.DataFrame], days: int = 5
+    workspace: Workspace,
+    month: date,
+    fit_id: str,
+    tables: dict[str, pl.DataFrame],
+    days: int = 5,
+    after: str | None = None,
 ) -> None:
     row = {
         "closed": month, "fit_id": fit_id, "known_at": _known(month, days=days),
         "made_at": _known(month, days=days), "method": "closed_form", "inputs_hash": fit_id,
         "scored": 0, "fresh": 0, "opinions": 0, "waiting": 0, "notes": "",
+        "after": after,
     }  # fmt: skip
     own = {name: f.with_columns(fit_id=pl.lit(fit_id)) for name, f in tables.items()}
     save_close(workspace.store(), close=row, credibility=empty(Credibility), tables=own)
@@ -138,7 +144,8 @@ def test_an_earlier_month_is_told_as_it_was_at_its_close(
     july = closed_months.scores.filter(pl.col("ds") == date(2026, 7, 1))
     version = pl.lit("restated", july.schema["version"])
     again = pl.concat([july, july.with_columns(version=version)])
-    _save(lived, date(2026, 7, 1), "c-again", {"scores": again}, days=100)
+    _save(lived, date(2026, 7, 1), "c-again", {"scores": again}, days=100,
+          after="c-202607")  # fmt: skip
     assert workflow.kpi(lived, cycle="2026-08", now=LATER) == august
 
 
@@ -148,7 +155,8 @@ def test_restated_months_and_late_items_reach_later_closes(
     before = workflow.kpi(lived, now=LATER)
     september = closed_months.scores.filter(pl.col("ds") == date(2026, 9, 1))
     doubled = september.with_columns(pl.col("absolute_error") * 0.0, version=pl.lit("restated"))
-    _save(lived, date(2026, 9, 1), "c-again", {"scores": doubled}, days=20)
+    _save(lived, date(2026, 9, 1), "c-again", {"scores": doubled}, days=20,
+          after="c-202609")  # fmt: skip
     told = workflow.kpi(lived, now=LATER)
     assert told["restated"]["months"] == ["2026-09"]
     assert told["restated"]["accuracy"] > told["kpis"][0]["value"]

@@ -42,6 +42,7 @@ def rows_of(workspace: Any, name: str, *, until: date) -> list[Any]:
 TABLES = ("statements", "bridge", "forecasts", "credibility")
 
 
+@pytest.mark.usefixtures("ungated")
 def test_each_cycle_is_run_and_closed_before_the_next(
     company: Any, engine: Any, bench: Any
 ) -> None:

@@ -76,6 +76,7 @@ def _score(company: Any, month: date = MAR, **given: Any) -> Scored:
         "prices": PRICES,
         "clinical": clinical_inputs(add_months(month, 1)),
         "earlier": empty(ScoredActuals),
+        "scored_cycles": set(SAID) if "earlier" in given else (),
     }
     return score_month(company.store, month, **(options | given))
 

@@ -26,7 +26,7 @@ from sopforecast.baseline.reconcile import error_variance, reconcile
 from sopforecast.baseline.scale import error_scale, noise_features
 from sopforecast.baseline.seasonality import SEASON
 from sopforecast.baseline.simulate import ItemModel
-from sopforecast.baseline.widths import COMMON, OWN, PATHS, width_factors
+from sopforecast.baseline.widths import COMMON, OWN, PATHS, lead_factors, width_factors
 from sopforecast.core.draws import demand_step, series_rng
 from sopforecast.core.executor import Executor
 from sopforecast.core.hierarchy import Hierarchy
@@ -252,7 +252,7 @@ def _item_models(
 def _with_learned_widths(
     models: Sequence[ItemModel], widths: pl.DataFrame | None
 ) -> tuple[ItemModel, ...]:
-    """Loadings of items drawn from paths times what closed months say of their widths."""
+    """Widths of items drawn from paths times what closed months say of them."""
     if widths is None:
         return tuple(models)
     factor = width_factors(widths)
@@ -261,7 +261,8 @@ def _with_learned_widths(
         if model.kind == PATHS:
             factors = np.full(model.loadings.size, factor.get(COMMON, 1.0))
             factors[-1] = factor.get(OWN + model.segment, 1.0)
-            model = replace(model, loadings=model.loadings * factors)
+            spread = model.spread * lead_factors(factor, model.spread.size)
+            model = replace(model, loadings=model.loadings * factors, spread=spread)
         answer.append(model)
     return tuple(answer)
 

@@ -103,9 +103,10 @@ class RunTables(dy.Schema):
 
 
 class LearnedWidths(dy.Schema):
-    """By what the loadings of the next runs are multiplied.
+    """By what the widths of the next runs are multiplied.
 
-    ``part`` is ``common`` (the shared paths of all levels) or ``own:<segment>``.
+    ``part`` is ``common`` (the shared paths of all levels), ``own:<segment>`` or, on top of them,
+    ``lead:<first>-<last>`` (months ahead).
     """
 
     fit_id = dy.String(primary_key=True)

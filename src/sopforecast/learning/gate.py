@@ -180,7 +180,7 @@ def compare(
     low, high = np.quantile(shares, [1 - LEVEL, LEVEL])
     return Compared(
         difference,
-        min(difference, float(difference + widened * (low - difference))),
+        max(-1.0, min(difference, float(difference + widened * (low - difference)))),
         max(difference, float(difference + widened * (high - difference))),
         steady=all(part.sum() < 0 for part in np.array_split(gap, PARTS)),
     )
@@ -224,7 +224,8 @@ def _reason(
     found: Compared | None, decision: str, cycles: int, ruling: str, challenger: str
 ) -> str:
     if decision == "not_enough":
-        return f"{challenger}: {cycles} cycles compared, {MIN_CYCLES} needed, over as many months"
+        seen = f"{cycles} cycle{'' if cycles == 1 else 's'} compared"
+        return f"{challenger}: {seen}, {MIN_CYCLES} needed, over as many months"
     if found is None:
         return f"{ruling} lost nothing over {cycles} cycles: no change"
     end = {"adopt": "adopted", "refuse": "refused", "revert": "in use again"}.get(

@@ -27,15 +27,16 @@ import polars as pl
 from sopforecast.core.hierarchy import ITEM
 from sopforecast.core.learning_tables import LearnedWidths
 from sopforecast.core.months import MONTHS_A_YEAR
-from sopforecast.learning.calibration import finite_columns, width_ratio
+from sopforecast.learning.calibration import LEAD_BANDS, finite_columns, width_ratio
 
-COMMON, OWN = "common", "own:"
+COMMON, OWN, LEAD = "common", "own:", "lead:"
 TARGET = 0.8
 PRIOR_MONTHS = 3.0
 HALF_LIFE_MONTHS = 24.0
 FACTORS = (0.5, 2.0)
 SEGMENT_PRIOR = 20.0  # independent cells: of one item, about a month each
 SHARED = 0.3  # correlation of two items' errors in a month, for counting independent cells
+LEAD_PRIOR_MONTHS = 6.0  # a band of leads is drawn to all leads, as if these many months had said 1
 MAX_SHARE = 0.95  # of an item's variance that is common; above, its own part has no say
 _SMALLEST = 1e-3
 
@@ -43,15 +44,15 @@ _SMALLEST = 1e-3
 def learn_widths(
     cells: pl.DataFrame, shares: pl.DataFrame, *, closed: date | None = None
 ) -> pl.DataFrame:
-    """Learn a factor for the common part of the error and one for the own part of each segment.
+    """Learn factors of the common part of the error, of the own part of segments and of leads.
 
     Parameters
     ----------
     cells : pl.DataFrame
         ds, cycle, lead, level, segment, unique_id, y, p10, p50, p90, ``factor`` (by which its run's
-        widths were multiplied: own of items, common of sums) and ``kind`` (of items; only
-        ``paths`` have an own part that a factor widens). One row a node, month and cycle, in any
-        order.
+        widths were multiplied: own of items, common of sums, each times that of the lead) and
+        ``kind`` (of items; only ``paths`` have an own part that a factor widens). One row a node,
+        month and cycle, in any order.
     shares : pl.DataFrame
         segment, common_share: 0 to 1, the mean share of an item's error variance that is common.
     closed : date, optional
@@ -64,8 +65,9 @@ def learn_widths(
         backtest would have set (not the factor before it), within ``FACTORS``. ``ratio`` is what
         was seen, before any drawing to 1: the width that would have held 80% over the width with
         factors of 1, of all sums for ``common`` and of the whole error of the segment's items for
-        ``own:``. A part without cells has no row, which counts as 1; neither has a segment without
-        a share, whose cells still count among all items.
+        ``own:``; of ``lead:`` that of its leads over that of all, items and sums together. A part
+        without cells has no row, which counts as 1; neither has a segment without a share, whose
+        cells still count among all items, nor a lead beyond ``LEAD_BANDS``.
 
     Raises
     ------
@@ -77,8 +79,9 @@ def learn_widths(
     Sums are taken to be as wide as their common part: own parts average out. In a month every
     level counts the same. Items: what a segment saw and what all items saw are each drawn to 1,
     then the one to the other; with c the common factor, t that ratio and s the common share the
-    own factor solves
-    ``t**2 = s c**2 + (1 - s) own**2``.
+    own factor solves ``t**2 = s c**2 + (1 - s) own**2``. A lead's factor multiplies both, on top.
+    All are learned from ratios over widths with factors of 1, so that none sees the others' and
+    what a run applied is not applied again.
     """
     if closed is not None:
         cells = cells.filter(pl.col("ds") <= closed)
@@ -107,8 +110,23 @@ def learn_widths(
             left = (whole**2 - share * common**2) / (1 - share)
             factor = _within(float(np.sqrt(max(left, 0.0))))
             learned.append(_row(OWN + segment, factor, ratio, own))
+    learned += _of_leads(rows)
     declared = {n: c.dtype for n, c in LearnedWidths.columns().items() if n != "fit_id"}
     return pl.DataFrame(learned, schema=declared, orient="row").sort("part")
+
+
+def _of_leads(rows: pl.DataFrame) -> list[tuple[object, ...]]:
+    """How much wider errors of some months ahead are than those of all, beside the range's own."""
+    if rows.is_empty():
+        return []
+    of_all, learned = max(_ratio(rows), _SMALLEST), []
+    for first, last in LEAD_BANDS:
+        own = rows.filter(pl.col("lead").is_between(first, last))
+        if own.height:
+            ratio, months = max(_ratio(own), _SMALLEST) / of_all, _months(own)
+            factor = _within(ratio ** (months / (months + LEAD_PRIOR_MONTHS)))
+            learned.append(_row(f"{LEAD}{first}-{last}", factor, ratio, own))
+    return learned
 
 
 def _relative(cells: pl.DataFrame, share_of: dict[str, float]) -> pl.DataFrame:
@@ -116,18 +134,21 @@ def _relative(cells: pl.DataFrame, share_of: dict[str, float]) -> pl.DataFrame:
     level, kind = pl.col("level").cast(pl.String), pl.col("kind").cast(pl.String)
     used = cells.filter((level != ITEM) | (kind == "paths").fill_null(False))
     values = finite_columns(used, ["y", "p10", "p50", "p90", "factor"])
-    used = used.select("ds", "cycle", "unique_id", level, pl.col("segment").cast(pl.String))
+    used = used.select("ds", "cycle", "lead", "unique_id", level, pl.col("segment").cast(pl.String))
     used = used.with_columns(
         factor=pl.Series(values[:, 4]),
         ratio=pl.Series(width_ratio(values[:, 0], values[:, 1], values[:, 2], values[:, 3])),
     )
-    of_cycle = (
-        used.filter(pl.col("level") != ITEM).group_by("cycle").agg(common=pl.col("factor").max())
+    common = (
+        used.filter(pl.col("level") != ITEM)
+        .group_by("cycle", "lead")
+        .agg(common=pl.col("factor").max())
     )
-    used = used.join(of_cycle, on="cycle", how="left", maintain_order="left")
+    used = used.join(common, on=["cycle", "lead"], how="left", maintain_order="left")
+    # Common over own is the same at every lead of a cycle: also where its sums are not known.
+    over_own = (pl.col("common") / pl.col("factor")).max().over("cycle", "segment").fill_null(1.0)
     share = pl.col("segment").replace_strict(share_of, default=0.0, return_dtype=pl.Float64)
-    whole = share * pl.col("common").fill_null(pl.col("factor")) ** 2
-    whole = (whole + (1 - share) * pl.col("factor") ** 2).sqrt()
+    whole = pl.col("factor") * (share * over_own**2 + (1 - share)).sqrt()
     applied = pl.when(pl.col("level") == ITEM).then(whole).otherwise(pl.col("factor"))
     return used.with_columns(ratio=pl.col("ratio") * applied).filter(pl.col("ratio").is_not_nan())
 

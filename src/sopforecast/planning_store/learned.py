@@ -45,7 +45,8 @@ def save_close(
     close
         One row of ``closes`` without ``seq``: closed (month), fit_id, known_at (from when a cycle
         may read the fit), made_at, method, inputs_hash (of all that the close read), scored,
-        fresh, opinions, waiting, notes.
+        fresh, opinions, waiting, notes, after (``fit_id`` of the close of the same month that this
+        one knew of; may be left out).
     credibility
         ``Credibility`` rows of the fit; ``fit_id`` may be left out.
     tables
@@ -153,8 +154,8 @@ def standing_closes(
 ) -> pl.DataFrame:
     """The log of closes that a cycle may read, oldest month first, in the order they were made.
 
-    Every close of a month is there, so that first scores of late items are found; a fit that was
-    noted twice stands once, where it was noted last.
+    Of a month these are the close known last and those it came ``after``, in which the first scores
+    are; a close that it did not know of (made of another state of knowledge) is left out.
     """
     log = schema.closes.c
     query = sa.select(schema.closes).order_by(log.closed, log.known_at, log.seq)
@@ -163,8 +164,14 @@ def standing_closes(
     if known_by is not None:
         query = query.where(log.known_at <= utc(known_by))
     with store.reading() as connection:
-        rows = read_frame(connection, query)
-    return rows.unique("fit_id", keep="last", maintain_order=True)
+        rows = read_frame(connection, query).unique("fit_id", keep="last", maintain_order=True)
+    before_it = dict(rows.select("fit_id", "after").iter_rows())
+    standing: set[str] = set()
+    for fit in rows.unique("closed", keep="last", maintain_order=True)["fit_id"]:
+        while fit in before_it and fit not in standing:
+            standing.add(fit)
+            fit = before_it[fit]
+    return rows.filter(pl.col("fit_id").is_in(list(standing)))
 
 
 def _declared(name: str) -> type[dy.Schema]:
@@ -217,6 +224,7 @@ def _note_close(connection: sa.Connection, row: dict[str, Any]) -> bool:
 
 
 def _close_row(close: dict[str, Any]) -> dict[str, Any]:
+    close = {"after": None, **close}
     wrong = sorted(set(CLOSE_COLUMNS) ^ set(close))
     if wrong:
         raise RequestError(

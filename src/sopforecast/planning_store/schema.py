@@ -204,6 +204,7 @@ closes = sa.Table(
     sa.Column("opinions", sa.BigInteger, nullable=False),
     sa.Column("waiting", sa.BigInteger, nullable=False),
     sa.Column("notes", sa.String, nullable=False),
+    sa.Column("after", sa.String),
 )
 
 published = sa.Table(

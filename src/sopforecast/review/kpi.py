@@ -20,7 +20,12 @@ from sopforecast.core.months import month_name
 from sopforecast.review import wording
 from sopforecast.review.kpi_chart import trend_chart, zones
 from sopforecast.review.rendering import environment, replace_file
-from sopforecast.settings_sections import KpiName, KpiSettings
+from sopforecast.settings_sections import (
+    HIGHER_IS_BETTER,
+    KPI_CENTRES,
+    KpiName,
+    KpiSettings,
+)
 
 TITLES: dict[KpiName, str] = {
     "accuracy": "Accuracy",
@@ -139,21 +144,30 @@ def _view(kpi: KpiName, sheet: KpiSheet, settings: KpiSettings) -> dict[str, Any
     rows = sheet.kpis.filter(pl.col("kpi") == kpi).to_dicts()
     whole = next(row for row in rows if row["within"] == TOTAL)
     parts = [row for row in rows if row["within"] != TOTAL]
-    shown = worst_first(parts)[:SHOWN_NODES]
+    shown = worst_first(kpi, parts)[:SHOWN_NODES]
     return {
         "title": TITLES[kpi],
         "value": figure(kpi, whole["value"]),
         "chart": _chart(kpi, sheet.trend, settings),
-        "parts": [_part(kpi, row) for row in parts if row in shown],
+        "parts": [_part(kpi, row) for row in shown],
         "hidden": len(parts) - len(shown),
         "hidden_red": sum(row["colour"] == "red" for row in parts if row not in shown),
         **{key: whole[key] for key in ("colour", "owner", "target", "sentence")},
     }
 
 
-def worst_first(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Rows of one KPI ordered by colour: red first, those of one colour in the order given."""
-    return sorted(rows, key=lambda row: COLOURS.index(row["colour"]))
+def worst_first(kpi: str, rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Rows of one KPI ordered by colour, red first; those of one colour by value, worst first."""
+    return sorted(rows, key=lambda row: (COLOURS.index(row["colour"]), _rank(kpi, row["value"])))
+
+
+def _rank(kpi: str, value: float | None) -> float:
+    """Lowest for the worst value."""
+    if value is None:
+        return 0.0
+    if kpi in KPI_CENTRES:
+        return -abs(value - KPI_CENTRES[kpi])
+    return value if kpi in HIGHER_IS_BETTER else -value
 
 
 def _part(kpi: KpiName, row: Mapping[str, Any]) -> dict[str, Any]:

@@ -117,7 +117,7 @@ def close(
     last_good = _last_good(store, read) if chosen == "nuts" else None
     said = digest(
         read.digest, chosen, settings.numbers_hash(), settings.kpi.model_dump_json(),
-        code_version(), _fit_of(last_good),
+        code_version(), _fit_of(last_good), "sources", *settings.sources,
     )  # fmt: skip
     row = _stands(store, read.same, said, month=month, known_at=known_at, at=at)
     stood = row is not None
@@ -219,6 +219,7 @@ def _fit(
         "opinions": seen["override_id"].n_unique(),
         "waiting": read.over.height - seen.height,
         "notes": "\n".join((*taught.notes, *result.notes)),
+        "after": read.same["fit_id"][-1] if read.same.height else None,
     }
     with clock.stage("store"):
         fit_id = pl.lit(row["fit_id"]).alias("fit_id")

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from sopforecast.baseline.known_paths import paths_code
-from sopforecast.baseline.widths import COMMON, OWN, PATHS, width_factors
+from sopforecast.baseline.widths import COMMON, OWN, PATHS, lead_factors, width_factors
 from sopforecast.core.hierarchy import ITEM
 from sopforecast.core.learning_tables import LearnedWeights, LearnedWidths, empty
 from sopforecast.core.months import add_months, month_range, months_between
@@ -135,7 +135,7 @@ def _sparse_aggregates(paths: pl.DataFrame, run_id: str) -> list[str]:
 
 
 def _with_factors(store: Store, cells: pl.DataFrame) -> pl.DataFrame:
-    """Beside every cell by what its run had multiplied widths: own of items, common of sums."""
+    """Beside every cell by what its run had multiplied its width: own of items, common of sums."""
     if cells.is_empty():
         return cells
     frames = []
@@ -145,7 +145,15 @@ def _with_factors(store: Store, cells: pl.DataFrame) -> pl.DataFrame:
         of_part = own.replace_strict(factors, default=1.0, return_dtype=pl.Float64)
         is_own = (pl.col("level") == ITEM) & (pl.col("kind") == PATHS)
         of_sums = pl.when(pl.col("level") == ITEM).then(1.0).otherwise(factors.get(COMMON, 1.0))
-        frames.append(rows.with_columns(factor=pl.when(is_own).then(of_part).otherwise(of_sums)))
+        by_lead = lead_factors(factors, int(rows["lead"].max() or 0)).tolist()
+        of_lead = pl.col("lead").replace_strict(
+            list(range(1, len(by_lead) + 1)), by_lead, default=1.0, return_dtype=pl.Float64
+        )
+        is_drawn = is_own | (pl.col("level") != ITEM)
+        of_parts = pl.when(is_own).then(of_part).otherwise(of_sums)
+        frames.append(
+            rows.with_columns(factor=of_parts * pl.when(is_drawn).then(of_lead).otherwise(1.0))
+        )
     return pl.concat(frames)
 
 

@@ -28,6 +28,7 @@ from sopforecast.workflow.shelf import Shelf
 from sopforecast.workflow.stored_run import StoredRun
 
 GATE_LEADS = 3
+WIDTH_LEADS = 12  # widths are learned of all leads, and far ones are where they differ most
 CONSENSUS = "consensus"
 
 Rerun = Callable[[str, Learned], tuple[Hierarchy, np.ndarray]]
@@ -51,7 +52,7 @@ class Ran:
 
 @dataclass(frozen=True, eq=False)
 class Arms:
-    """Both procedures of a table, for the first L leads of one run.
+    """Both procedures of a table, for the first L leads of one run: 12 of widths, 3 of others.
 
     Attributes
     ----------
@@ -71,9 +72,9 @@ def width_arms(ran: Ran, fit_id: str, widths: pl.DataFrame, rerun: Rerun) -> Arm
     del rerun  # nothing but loadings changes
 
     def made(wanted: pl.DataFrame | None) -> np.ndarray:
-        return _first_views(_with_widths(ran, wanted), ran.stored.hierarchy)
+        return _first_views(_with_widths(ran, wanted), ran.stored.hierarchy, WIDTH_LEADS)
 
-    return _statistical_arms(ran, "widths", fit_id, widths, made)
+    return _statistical_arms(ran, "widths", fit_id, widths, made, WIDTH_LEADS)
 
 
 def weight_arms(ran: Ran, fit_id: str, weights: pl.DataFrame, rerun: Rerun) -> Arms:
@@ -94,9 +95,9 @@ def weight_arms(ran: Ran, fit_id: str, weights: pl.DataFrame, rerun: Rerun) -> A
                 f"{len(hierarchy.nodes):,} it had; nothing was compared. Its rows admitted must "
                 "be those it was made from"
             )
-        return _first_views(draws, again)
+        return _first_views(draws, again, GATE_LEADS)
 
-    return _statistical_arms(ran, "weights", fit_id, weights, made)
+    return _statistical_arms(ran, "weights", fit_id, weights, made, GATE_LEADS)
 
 
 def credibility_arms(ran: Ran, fit_id: str, credibility: pl.DataFrame, rerun: Rerun) -> Arms | None:
@@ -119,7 +120,7 @@ def credibility_arms(ran: Ran, fit_id: str, credibility: pl.DataFrame, rerun: Re
     for rows in (None, credibility):
         draws = _consensus(ran, evidence, partial(weigh, credibility=rows))
         moved |= (draws != before).any(axis=0)
-        views.append(_first_views(draws, stored.hierarchy))
+        views.append(_first_views(draws, stored.hierarchy, GATE_LEADS))
     above = stored.hierarchy.aggregate(moved.astype(np.float64)) > 0
     return Arms(views[0], views[1], np.concatenate([above, moved]))
 
@@ -130,11 +131,12 @@ def _statistical_arms(
     fit_id: str,
     learned: pl.DataFrame,
     made: Callable[[pl.DataFrame | None], np.ndarray],
+    leads: int,
 ) -> Arms:
     views = []
     for fit, rows in ((None, None), (fit_id, learned)):
         if fit == ran.used.fits[table]:
-            views.append(_first_views(ran.shelf.draws(ran.run_id), ran.stored.hierarchy))
+            views.append(_first_views(ran.shelf.draws(ran.run_id), ran.stored.hierarchy, leads))
         else:
             views.append(made(rows))
     return Arms(views[0], views[1], np.ones(views[0].shape[1:], dtype=bool))
@@ -171,8 +173,8 @@ def _consensus(
     return first
 
 
-def _first_views(items: np.ndarray, hierarchy: Hierarchy) -> np.ndarray:
+def _first_views(items: np.ndarray, hierarchy: Hierarchy, leads: int) -> np.ndarray:
     """Quantiles (Q, N, L) of all nodes at the first leads, of draws (S, B, H) of the items."""
-    first = items[:, :, :GATE_LEADS]
+    first = items[:, :, :leads]
     views = quantile_view(np.concatenate([hierarchy.aggregate(first), first], axis=1))
     return np.stack([views[label] for label, _ in QUANTILES])

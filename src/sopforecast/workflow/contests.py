@@ -21,7 +21,7 @@ from sopforecast.core.clinical_tables import CLINICAL_TABLES
 from sopforecast.core.draws import QUANTILES
 from sopforecast.core.learning_tables import Contests, empty
 from sopforecast.core.months import add_months, months_between
-from sopforecast.learning.losses import Loss, range_loss
+from sopforecast.learning.losses import Loss, range_loss, width_losses
 from sopforecast.planning_store.counting import counting_runs
 from sopforecast.planning_store.inputs import admitted, known_versions
 from sopforecast.planning_store.learned import newest_close
@@ -30,6 +30,7 @@ from sopforecast.settings import Settings
 from sopforecast.workflow.champions import CONVERSION, learned_rows_of, used_by
 from sopforecast.workflow.contest_arms import (
     GATE_LEADS,
+    WIDTH_LEADS,
     Arms,
     Ran,
     Rerun,
@@ -47,8 +48,9 @@ ARMS: dict[str, Callable[[Ran, str, pl.DataFrame, Rerun], Arms | None]] = {
     "widths": width_arms,
     "credibility": credibility_arms,
 }
+LEADS = {"weights": GATE_LEADS, "widths": WIDTH_LEADS, "credibility": GATE_LEADS}
 
-# Arms made so far, by run: a replay closes the next month from two of the same three runs. They
+# Arms made so far, by run: a replay closes the next month from all but one of the same runs. They
 # live as long as the shelf they were made from.
 _MADE: WeakKeyDictionary[Shelf, dict[str, dict[tuple[str, str], Arms | None]]] = WeakKeyDictionary()
 
@@ -95,7 +97,7 @@ def contests_of(
     """
     counting = counting_runs(store, known_by=known_by)
     rows = []
-    for lead in range(GATE_LEADS, 0, -1):  # oldest first: what the next close needs is made last
+    for lead in range(WIDTH_LEADS, 0, -1):  # oldest first: what the next close needs is made last
         run_id = counting.get(add_months(month, 1 - lead))
         if run_id is None:
             continue
@@ -117,6 +119,8 @@ def _of_cycle(
         return []
     rows, actual = [], None
     for table, make in ARMS.items():
+        if lead > LEADS[table]:
+            continue
         learned = learned_rows_of(ran.store, table, close["fit_id"])
         if learned is None:
             continue
@@ -127,10 +131,14 @@ def _of_cycle(
             actual = _actual_of_nodes(ran.stored, actuals, missing=missing)
         known = np.flatnonzero(arms.counts[:, lead - 1] & ~np.isnan(actual))
         at = [ran.stored.hierarchy.node_levels[i] for i in known]
-        cold, other = (
-            range_loss(actual[known], dict(zip(LABELS, arm[:, known, lead - 1], strict=True)), at)
+        views = [
+            dict(zip(LABELS, arm[:, known, lead - 1], strict=True))
             for arm in (arms.cold, arms.other)
-        )
+        ]
+        if table == "widths":
+            cold, other = width_losses(actual[known], views[0], views[1], at)
+        else:
+            cold, other = (range_loss(actual[known], view, at) for view in views)
         if cold.cells:
             rows.append(_row(table, ran.stored, month, cold, other, learned_fit=close["fit_id"]))
     return rows
@@ -166,11 +174,11 @@ def _kept(
     make: Callable[[Ran, str, pl.DataFrame, Rerun], Arms | None],
     rerun: Rerun,
 ) -> Arms | None:
-    """Arms made before of the same run and fit, or made now; of the last ``GATE_LEADS`` runs."""
+    """Arms made before of the same run and fit, or made now; of the last ``WIDTH_LEADS`` runs."""
     book = _MADE.setdefault(ran.shelf, {})
     of_run = book.pop(ran.run_id, {})
     book[ran.run_id] = of_run  # the one asked for last stands last
-    while len(book) > GATE_LEADS:
+    while len(book) > WIDTH_LEADS:
         del book[next(iter(book))]
     if (table, fit_id) not in of_run:
         of_run[table, fit_id] = make(ran, fit_id, learned, rerun)

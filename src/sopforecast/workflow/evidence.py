@@ -11,10 +11,11 @@ from datetime import date, datetime
 
 import polars as pl
 
-from sopforecast.core.months import add_months, month_name, month_range, months_between
+from sopforecast.core.months import add_months, month_name, month_range
 from sopforecast.planning_store.counting import counting_runs
 from sopforecast.planning_store.frames import hash_rows
-from sopforecast.planning_store.learned import newest_close
+from sopforecast.planning_store.learned import standing_closes
+from sopforecast.planning_store.run_outputs import read_horizons
 from sopforecast.planning_store.runs import read_statements
 from sopforecast.planning_store.store import Store
 from sopforecast.workflow.admission import Admitted
@@ -76,22 +77,24 @@ def living(overrides: pl.DataFrame, cycle: date) -> pl.DataFrame:
 
 def not_closed(store: Store, *, before: date, known_by: datetime) -> list[date]:
     """Months that are over, of which a forecast is stored, and which nobody has closed."""
-    closed = newest_close(store, before=before, known_by=known_by)
     counting = counting_runs(store, known_by=known_by)
-    cycles = [cycle for cycle in counting if cycle < before]
-    if not cycles:
-        return []
-    first = cycles[0] if closed is None else max(cycles[0], add_months(closed["closed"], 1))
-    return month_range(first, max(months_between(first, before), 0))
+    runs = {cycle: run_id for cycle, run_id in counting.items() if cycle < before}
+    horizons = read_horizons(store, runs.values())
+    forecast = {m for cycle, run_id in runs.items() for m in month_range(cycle, horizons[run_id])}
+    closed = set(standing_closes(store, before=before, known_by=known_by)["closed"])
+    return sorted(month for month in forecast - closed if month < before)
 
 
 def not_closed_sentence(months: list[date]) -> str:
     """What to do about months that are not closed."""
     names = [month_name(month) for month in months]
-    are = f"{names[0]} is" if len(names) == 1 else f"{len(names)} months up to {names[-1]} are"
+    is_one = len(names) == 1
+    are = f"{names[0]} is" if is_one else f"{len(names)} months, {names[0]} to {names[-1]}, are"
+    what = "it" if is_one else "them"
+    order = "" if is_one else "; oldest first"
     return (
-        f"{are} over and not closed, so what was forecast of them has taught nothing yet: "
-        f"sopforecast close --cycle {names[-1]}"
+        f"{are} over and not closed, so what was forecast of {what} has taught nothing yet"
+        f"{order}: sopforecast close --cycle {names[0]}"
     )
 
 

@@ -131,7 +131,7 @@ def _line(step: Replayed[Told, Told]) -> Told:
         "is_closed": step.closed is not None,
         **{name: closed[name] for name in ("fit_id", "scored", "fresh")},
         "decided": [
-            {name: row[name] for name in ("table", "decision", "rules")}
+            {name: row[name] for name in ("table", "decision", "rules", "reason")}
             for row in log
             if row["decision"] in ("adopt", "revert")
         ],
