@@ -200,7 +200,7 @@ def coverage_rows(cells: pl.DataFrame, arm: str) -> list[dict[str, object]]:
         inside=(pl.col("y") >= pl.col("p10")) & (pl.col("y") <= pl.col("p90"))
     )
     items, what = cells.filter(pl.col("level") == "item"), f"coverage80, {arm}"
-    rows = [_inside(what, "all items", items)]
+    rows = [_inside(what, "all items", items), _ends(what, items)]
     rows += [_inside(what, f"third {k}", items.filter(pl.col("third") == k)) for k in (1, 2, 3)]
     for level in cells["level"].unique(maintain_order=True):
         rows.append(_inside(what, f"level {level}", cells.filter(pl.col("level") == level)))
@@ -214,31 +214,46 @@ def coverage_rows(cells: pl.DataFrame, arm: str) -> list[dict[str, object]]:
     return rows
 
 
+def _ends(what: str, cells: pl.DataFrame) -> dict[str, object]:
+    """Interval score of the 80% range (Winkler 1972), as a share of demand."""
+    over = (pl.col("y") - pl.col("p90")).clip(lower_bound=0.0)
+    under = (pl.col("p10") - pl.col("y")).clip(lower_bound=0.0)
+    score = cells.select((pl.col("p90") - pl.col("p10") + 10.0 * (over + under)).sum()).item()
+    return _row(what, "interval score over demand", value=score / cells["y"].sum(),
+                cells=cells.height)  # fmt: skip
+
+
 def _inside(what: str, who: str, cells: pl.DataFrame) -> dict[str, object]:
     return _row(what, who, value=cells["inside"].mean(), cells=cells.height)
 
 
-def cold_cells(workspace: Workspace, cells: pl.DataFrame, cycles: list[date]) -> pl.DataFrame:
-    """The same cells with the ranges that each run would have had without learned widths."""
+def rebuilt_cells(
+    workspace: Workspace, cells: pl.DataFrame, cycles: list[date], *, followed: bool
+) -> pl.DataFrame:
+    """The same cells with the ranges of each run without learned widths, or with those of its day.
+
+    ``followed``: widths as learned by the cut-off of each cycle, whatever the gate said.
+    """
     store, parts = workspace.store(), []
     counting, shelf = counting_runs(store, known_by=datetime.max), Shelf(store, workspace.settings)
     for cycle in cycles:
         run_id = counting[cycle]
         run = shelf.run(run_id)
-        used = used_by(store, run_id).learned.widths
-        components = with_widths(run.components, used=used, wanted=None)
+        used, wanted = used_by(store, run_id).learned.widths, None
+        close = newest_close(store, before=cycle, known_by=run.known_by)
+        if followed and close is not None:
+            wanted = read_learned(store, "learned_widths", [close["fit_id"]])
         hierarchy, draws = rebuild_draws(
-            components, read_residual_paths(store, run_id), seed=run.seed, draws=run.n_draws
-        )
-        views = quantile_view(draws)
-        months = month_range(cycle, run.horizon)
+            with_widths(run.components, used=used, wanted=wanted),
+            read_residual_paths(store, run_id), seed=run.seed, draws=run.n_draws,
+        )  # fmt: skip
+        views, months = quantile_view(draws), month_range(cycle, run.horizon)
+        names = np.repeat(np.array(hierarchy.nodes, dtype=object), run.horizon).tolist()
         parts.append(
             pl.DataFrame(
                 {
-                    "cycle": [cycle] * (len(hierarchy.nodes) * run.horizon),
-                    "unique_id": np.repeat(
-                        np.array(hierarchy.nodes, dtype=object), run.horizon
-                    ).tolist(),
+                    "cycle": [cycle] * len(names),
+                    "unique_id": names,
                     "ds": months * len(hierarchy.nodes),
                     "p10": views["p10"].ravel(),
                     "p90": views["p90"].ravel(),
@@ -334,12 +349,14 @@ def run(
         seconds = live(workspace, add_months(first, -warm), cycles + warm)
         tested = month_range(first, cycles)
         cells = cells_of(workspace, history, tested)
-        cold = cold_cells(workspace, cells, tested)
+        cold = rebuilt_cells(workspace, cells, tested, followed=False)
+        followed = rebuilt_cells(workspace, cells, tested, followed=True)
         rows = [
             _row("seconds of the replay", f"{cycles + warm} cycles", value=seconds, cells=0),
             *point_rows(cells),
             *coverage_rows(cells, "as run"),
             *coverage_rows(cold, "without learned widths"),
+            *coverage_rows(followed, "widths followed without a gate"),
             *gate_rows(workspace),
             *weight_rows(workspace, cells, tested),
             *value_added_rows(workspace, tested),

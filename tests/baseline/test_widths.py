@@ -83,9 +83,7 @@ def test_what_was_used_is_undone() -> None:
             for item, values in read(straight, column).items():
                 assert found[item] == pytest.approx(values, rel=1e-15)
     # Undone and done again.
-    back = with_widths(
-        with_widths(under_first, used=first, wanted=None), used=None, wanted=first
-    )
+    back = with_widths(with_widths(under_first, used=first, wanted=None), used=None, wanted=first)
     for column in ("loadings", "spread"):
         for item, values in read(under_first, column).items():
             assert read(back, column)[item] == pytest.approx(values, rel=1e-15)

@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 from sopforecast.core.draws import QUANTILES
-from sopforecast.learning.losses import range_loss
+from sopforecast.learning.losses import range_loss, width_losses
 
 FOLDER = Path(__file__).resolve().parents[2] / "experiments" / "gate"
 
@@ -40,17 +40,77 @@ def test_a_few_companies_of_some_scenes(experiment):
 
 
 def test_losses_are_those_of_a_contest(experiment):
-    """Against the library's `range_loss`, cell by cell."""
+    """Against the library's `range_loss` and `width_losses`, lead by lead."""
     company = experiment.make_company(3, experiment.Truth())
     weights = np.full((2, 40), 0.5)
-    views = company.views(4, weights, (1.2, np.full(40, 0.9)))
-    ours = company.loss(4, weights, (1.2, np.full(40, 0.9)))
+    widths = (1.2, np.full(40, 0.9), np.array([1.0, 0.7, 1.1]))
+    views = company.views(4, weights, widths)
+    ours = company.loss(4, weights, widths)
     levels = ["item"] * 40 + ["segment"] * 2 + ["total"]
     actual = np.concatenate(company.levels(company.actual(4)))
     whole = np.concatenate(views, axis=1)
     for lead in range(3):
         quantiles = {label: whole[q, :, lead] for q, (label, _) in enumerate(QUANTILES)}
         assert range_loss(actual[:, lead], quantiles, levels).loss == pytest.approx(ours[lead])
+    as_they_are = (1.0, np.ones(40), np.ones(3))
+    cold = company.views(4, weights, as_they_are)
+    found = sys.modules["forty_items"].of_widths(company.levels(company.actual(4)), cold, views)
+    whole_cold = np.concatenate(cold, axis=1)
+    for lead in range(3):
+        both = [
+            {label: part[q, :, lead] for q, (label, _) in enumerate(QUANTILES)}
+            for part in (whole_cold, whole)
+        ]
+        expected = width_losses(actual[:, lead], both[0], both[1], levels)
+        assert [part[lead] for part in found] == pytest.approx([loss.loss for loss in expected])
+    # A lead's factor widens that lead alone, items and sums, and by what it says.
+    plain = company.views(4, weights, (1.2, np.full(40, 0.9), np.ones(3)))
+    for wide, narrow in zip(views, plain, strict=True):
+        np.testing.assert_array_equal(wide[..., 0], narrow[..., 0])
+    ratio = np.ptp(views[2], axis=0)[0] / np.ptp(plain[2], axis=0)[0]
+    assert ratio == pytest.approx([1.0, 0.7, 1.1], rel=0.02)
+
+
+def test_widths_are_decided_by_their_own_loss_and_told_in_the_range_loss(experiment):
+    company = experiment.make_company(3, experiment.Truth(ratio=(1.4, 1.4)))
+    losses = experiment.by_widths(company)
+    cold, other, far_cold, _ = losses
+    start = company.loss(0, np.full((2, 40), 0.5), (1.0, np.ones(40), np.ones(3)))
+    np.testing.assert_array_equal(cold[0], start)
+    np.testing.assert_array_equal(other[0], start)  # nothing is learned yet
+    assert (far_cold != cold).all()
+    told = experiment.walk(losses, "widths", seed=3)
+    worse = experiment.walk((cold, other, far_cold, 1.1 * far_cold), "widths", seed=3)
+    better = experiment.walk((cold, 1.1 * cold, far_cold, 0.9 * far_cold), "widths", seed=3)
+    assert told.open == worse.open < told.cold
+    assert worse.adopted == 0
+    assert better.adopted == 6
+    assert better.after == pytest.approx((0.1,))
+    assert better.open == pytest.approx(1.1 * better.cold)
+
+
+def test_one_table_can_be_run_again_and_the_other_rows_stay(experiment, tmp_path, monkeypatch):
+    out = tmp_path / "results.csv"
+    before = pl.read_csv(FOLDER / "results.csv")
+    before.write_csv(out)
+    short = [name for name, scene in experiment.SCENES.items() if scene.table == "credibility"]
+    asked = []
+
+    def run(*, companies, first, scenes):
+        asked.append((companies, first, scenes))
+        rows = before.filter(pl.col("scene").is_in(scenes))
+        return rows.with_columns(companies=pl.lit(companies, dtype=pl.Int64)).reverse()
+
+    monkeypatch.setattr(experiment, "run", run)
+    line = ["run.py", "--table", "credibility", "--companies", "7", "--out", str(out)]
+    monkeypatch.setattr(sys, "argv", line)
+    experiment.main()
+    assert asked == [(7, 0, tuple(short))]
+    after = pl.read_csv(out)
+    assert after["scene"].to_list() == before["scene"].to_list() == list(experiment.SCENES)
+    again = pl.col("scene").is_in(short)
+    assert after.filter(again)["companies"].to_list() == [7] * len(short)
+    assert after.filter(~again).equals(before.filter(~again))
 
 
 def test_nothing_of_the_future_reaches_a_procedure(experiment):

@@ -17,7 +17,8 @@ HERE = Path(__file__).resolve().parents[2] / "experiments" / "loop_pbs"
 @pytest.fixture(scope="module")
 def experiment() -> ModuleType:
     spec = importlib.util.spec_from_file_location("loop_pbs_run", HERE / "run.py")
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)

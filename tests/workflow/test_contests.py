@@ -80,21 +80,24 @@ def whole(schema: type[dy.Schema], rows: list[dict[str, Any]], key: str) -> pl.D
 
 
 def models_of(factors: dict[str, float] | None = None) -> list[ItemModel]:
-    """The items, their loadings multiplied as a run with learned widths multiplies them."""
+    """The items, their widths multiplied as a run with learned widths multiplies them."""
     factors = factors or {}
+    near, far = factors.get("lead:1-1", 1.0), factors.get("lead:2-3", 1.0)
     models = []
     for k, item in enumerate(ITEMS):
         loadings = np.array([0.3 + 0.1 * k, 0.4, 0.9 - 0.1 * k])
+        spread = np.full(HORIZON, [14.0, 9.0, 1.0, 30.0, 1.0][k])
         if KINDS[item] == "paths":
             common = factors.get("common", 1.0)
             own = factors.get(f"own:{SEGMENTS[item]}", 1.0)
             loadings = loadings * np.array([common, common, own])
+            spread = spread * np.array([near, far, far, 1.0, 1.0])
         models.append(
             ItemModel(
                 unique_id=item, kind=KINDS[item], segment=SEGMENTS[item],
                 groups=("total", f"family={ITEMS[item]}"),
                 centre=np.array([110.0, 55.0, 2.5, 240.0, 0.0])[k] * np.linspace(1, 1.2, HORIZON),
-                spread=np.full(HORIZON, [14.0, 9.0, 1.0, 30.0, 1.0][k]), loadings=loadings,
+                spread=spread, loadings=loadings,
                 step=1.0, dispersion=0.2 if item == "c" else 0.0, drift=0.0,
             )
         )  # fmt: skip
@@ -386,13 +389,13 @@ def test_widths_are_what_the_same_parts_give_by_hand(lived: Bench) -> None:
     for lead, cycle in CYCLES.items():
         factors = {part: value + 0.05 * lead for part, value in FACTORS.items()}
         row = one(rows, "widths", lead)
-        cold = loss_by_hand(views_by_hand(drawn(), lead), ACTUAL)
-        other = loss_by_hand(views_by_hand(drawn(factors), lead), ACTUAL)
+        views = [views_by_hand(draws, lead) for draws in (drawn(), drawn(factors))]
+        cold, other = width_losses_by_hand(views[0], views[1], ACTUAL)
         assert abs(cold - other) > 1e-3, "the factors make a difference"
         assert row["cold_loss"] == pytest.approx(cold, rel=1e-12)
         assert row["other_loss"] == pytest.approx(other, rel=1e-12)
         assert (row["cycle"], row["ds"], row["learned_fit"]) == (cycle, MONTH, f"c{lead}")
-        assert (row["size"], row["cells"]) == (1.0, len(LEVELS))
+        assert (row["size"], row["cells"]) == (1.0, len(WIDE))
     Contests.validate(rows.with_columns(fit_id=pl.lit("c")))
 
 
@@ -402,9 +405,47 @@ def test_an_arm_that_the_run_used_is_undone_for_the_other(bench: Bench) -> None:
     bench.close(add_months(cycle, -1), "c1", learned_widths=widths_of(FACTORS))
     bench.run(cycle, factors=FACTORS, used={"widths": ("live", "c1")})
     row = one(bench.contests(), "widths", 2)
-    cold = loss_by_hand(views_by_hand(drawn(), 2), ACTUAL)
-    other = loss_by_hand(views_by_hand(drawn(FACTORS), 2), ACTUAL)
+    views = [views_by_hand(draws, 2) for draws in (drawn(), drawn(FACTORS))]
+    cold, other = width_losses_by_hand(views[0], views[1], ACTUAL)
     assert (row["cold_loss"], row["other_loss"]) == pytest.approx((cold, other), rel=1e-9)
+
+
+def test_months_ahead_have_widths_of_their_own_in_both_directions(bench: Bench) -> None:
+    """Of runs from a cold start and of one that used the factors: each cell by that of its lead."""
+    factors = FACTORS | {"lead:1-1": 0.6, "lead:2-3": 1.4}
+    for lead, cycle in CYCLES.items():
+        bench.close(add_months(cycle, -1), f"c{lead}", learned_widths=widths_of(factors))
+        used = {"widths": ("live", "c2")} if lead == 2 else None
+        bench.run(cycle, factors=factors if lead == 2 else None, used=used)
+    rows = bench.contests()
+    for lead in CYCLES:
+        row = one(rows, "widths", lead)
+        views = [views_by_hand(draws, lead) for draws in (drawn(), drawn(factors))]
+        plain = width_losses_by_hand(views[0], views_by_hand(drawn(FACTORS), lead), ACTUAL)
+        cold, other = width_losses_by_hand(views[0], views[1], ACTUAL)
+        assert abs(other - plain[1]) > 1e-3, "the factor of the lead makes a difference"
+        assert (row["cold_loss"], row["other_loss"]) == pytest.approx((cold, other), rel=1e-9)
+
+
+def test_widths_alone_are_compared_further_ahead_than_three_months(bench: Bench) -> None:
+    """A cycle whose last month it is, and one before it that did not look so far."""
+    tables = {
+        "learned_widths": widths_of(FACTORS), "learned_weights": weights_of(0.9),
+        "credibility": credibility_of(0.9),
+    }  # fmt: skip
+    cycles = {lead: add_months(MONTH, 1 - lead) for lead in (3, HORIZON, HORIZON + 1)}
+    for lead, cycle in cycles.items():
+        bench.close(add_months(cycle, -1), f"c{lead}", **tables)
+        bench.run(cycle, said=[said_of(MONTH)] if lead <= HORIZON else None)
+    rows = bench.contests()
+    found = rows.filter(pl.col("lead") > 3)
+    assert found.select("table", "cycle", "lead").rows() == [("widths", cycles[HORIZON], HORIZON)]
+    three = rows.filter(pl.col("lead") == 3)["table"].to_list()
+    assert sorted(three) == ["credibility", "weights", "widths"]
+    views = [views_by_hand(draws, HORIZON) for draws in (drawn(), drawn(FACTORS))]
+    losses = width_losses_by_hand(views[0], views[1], ACTUAL)
+    row = one(rows, "widths", HORIZON)
+    assert (row["cold_loss"], row["other_loss"]) == pytest.approx(losses, rel=1e-12)
 
 
 class Rebuilt(Shelf):
@@ -427,7 +468,8 @@ def test_patients_are_the_same_in_both_arms(bench: Bench) -> None:
     cold, other = drawn(), drawn(FACTORS)
     cold[:, 2] = other[:, 2] = counts
     row = one(bench.contests(Rebuilt(bench.store, bench.settings).give(cold)), "widths", 1)
-    losses = [loss_by_hand(views_by_hand(draws, 1), ACTUAL) for draws in (cold, other)]
+    views = [views_by_hand(draws, 1) for draws in (cold, other)]
+    losses = width_losses_by_hand(views[0], views[1], ACTUAL)
     assert (row["cold_loss"], row["other_loss"]) == pytest.approx(losses, rel=1e-12)
 
 
@@ -439,8 +481,8 @@ def test_a_run_under_an_older_fit_is_held_against_the_newest(bench: Bench) -> No
     bench.run(cycle, factors=older, used={"widths": ("live", "c1")})
     bench.close(add_months(cycle, -1), "c2", learned_widths=widths_of(FACTORS))
     row = one(bench.contests(), "widths", 2)
-    cold = loss_by_hand(views_by_hand(drawn(), 2), ACTUAL)
-    other = loss_by_hand(views_by_hand(drawn(FACTORS), 2), ACTUAL)
+    views = [views_by_hand(draws, 2) for draws in (drawn(), drawn(FACTORS))]
+    cold, other = width_losses_by_hand(views[0], views[1], ACTUAL)
     assert row["learned_fit"] == "c2"
     assert (row["cold_loss"], row["other_loss"]) == pytest.approx((cold, other), rel=1e-9)
 
@@ -477,7 +519,10 @@ def test_a_run_under_learned_weights_is_made_again_without(bench: Bench) -> None
     assert (row["cold_loss"], row["other_loss"]) == pytest.approx((cold, other), rel=1e-12)
 
 
-def test_a_replay_makes_a_forecast_again_once_a_cycle(bench: Bench) -> None:
+def test_a_replay_makes_a_forecast_again_once_a_cycle(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sopforecast.workflow.contests.WIDTH_LEADS", 3)  # runs kept
     shelf = Shelf(bench.store, bench.settings)
     months = [add_months(MONTH, k) for k in range(5)]
     apart = []
@@ -621,10 +666,10 @@ def test_unknown_demand_is_left_out_with_the_sums_above_it(lived: Bench) -> None
     known = {item: y for item, y in ACTUAL.items() if item != "b"}
     for actuals in (actual_rows(b=None), actual_rows().filter(pl.col("unique_id") != "b")):
         row = one(lived.contests(actuals=actuals), "widths", 1)
-        assert row["cells"] == len(LEVELS) - 3
-        assert row["cold_loss"] == pytest.approx(
-            loss_by_hand(views_by_hand(drawn(), 1), known), rel=1e-12
-        )
+        assert row["cells"] == len(WIDE) - 3
+        views = views_by_hand(drawn(), 1)
+        cold, _ = width_losses_by_hand(views, views, known)
+        assert row["cold_loss"] == pytest.approx(cold, rel=1e-12)
     nothing = actual_rows().clear()
     assert lived.contests(actuals=nothing).is_empty(), "only an item forecast as zero is known"
 

@@ -23,7 +23,7 @@ class Loss(NamedTuple):
 
 
 NOTHING = Loss(0.0, 0.0, 0)
-INSIDE = 0.8
+INSIDE, OUTSIDE = 0.8, 0.2
 
 
 def width_losses(
@@ -32,7 +32,7 @@ def width_losses(
     other: Mapping[str, np.ndarray],
     levels: Sequence[str],
 ) -> tuple[Loss, Loss]:
-    """How far two sets of 80% ranges are from holding 80%, every cell counting the same.
+    """How far two sets of 80% ranges are from holding 80%; a level's cells count the same.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ def width_losses(
         above = actual > view["p50"]
         half = np.where(above, view["p90"] - view["p50"], view["p50"] - view["p10"])
         gap = (distance - half)[known] / unit[known]
-        lost = np.where(gap > 0, INSIDE * gap, (INSIDE - 1.0) * gap)
+        lost = INSIDE * np.maximum(gap, 0.0) + OUTSIDE * np.maximum(-gap, 0.0)
         of_level = [
             float(lost[labels[known] == level].mean()) for level in dict.fromkeys(labels[known])
         ]

@@ -24,7 +24,9 @@ from sopforecast.planning_store.store import Store, next_number
 ORIGINS_AT_ONCE = 500  # of one query; both engines bound how many values it may name
 
 
-def read_paths(store: Store, origins: Sequence[date], *, horizon: int, code: str) -> pl.DataFrame:
+def read_paths(
+    store: Store, origins: Sequence[date], *, horizon: int, code: str | None
+) -> pl.DataFrame:
     """Paths of all runs from these origins, so many months ahead, made by this code.
 
     Parameters
@@ -36,7 +38,8 @@ def read_paths(store: Store, origins: Sequence[date], *, horizon: int, code: str
     horizon
         Months ahead.
     code
-        `baseline.known_paths.paths_code`; what other code or libraries fitted is not read.
+        `baseline.known_paths.paths_code`; what other code or libraries fitted is not read. None:
+        all, for what was really said.
 
     Returns
     -------
@@ -50,7 +53,7 @@ def read_paths(store: Store, origins: Sequence[date], *, horizon: int, code: str
             query = sa.select(table).where(
                 table.c.origin.in_(asked[first : first + ORIGINS_AT_ONCE]),
                 table.c.horizon == horizon,
-                table.c.code == code,
+                *([] if code is None else [table.c.code == code]),
             )
             frames.append(read_frame(connection, query, dtypes))
     return pl.concat(frames).sort(ModelPaths.primary_key())

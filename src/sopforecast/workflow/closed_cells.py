@@ -11,7 +11,6 @@ import json
 import numpy as np
 import polars as pl
 
-from sopforecast.baseline.known_paths import paths_code
 from sopforecast.baseline.widths import COMMON, OWN, PATHS, lead_factors, width_factors
 from sopforecast.core.hierarchy import ITEM
 from sopforecast.core.learning_tables import LearnedWeights, LearnedWidths, empty
@@ -88,7 +87,7 @@ def weights_of(store: Store, read: Closing, settings: Settings, shelf: Shelf) ->
             del shelf.memo[old]
         horizons = sorted({run.horizon for run in runs})
         shelf.memo[key] = pl.concat(
-            read_paths(store, origins, horizon=h, code=paths_code()) for h in horizons
+            read_paths(store, origins, horizon=h, code=None) for h in horizons
         ).filter(pl.col("run_id").is_in([run.run_id for run in runs]), pl.col("is_end"))
     paths = shelf.memo[key]
     newest = runs[-1]
@@ -145,7 +144,7 @@ def _with_factors(store: Store, cells: pl.DataFrame) -> pl.DataFrame:
         of_part = own.replace_strict(factors, default=1.0, return_dtype=pl.Float64)
         is_own = (pl.col("level") == ITEM) & (pl.col("kind") == PATHS)
         of_sums = pl.when(pl.col("level") == ITEM).then(1.0).otherwise(factors.get(COMMON, 1.0))
-        by_lead = lead_factors(factors, int(rows["lead"].max() or 0)).tolist()
+        by_lead = lead_factors(factors, max(rows["lead"].to_list())).tolist()
         of_lead = pl.col("lead").replace_strict(
             list(range(1, len(by_lead) + 1)), by_lead, default=1.0, return_dtype=pl.Float64
         )
