@@ -87,6 +87,7 @@ def ran(result: Result) -> str:
     lines += terminal_clinical.studies_of_run(result)
     lines += terminal_evidence.overrides_of_run(result)
     lines += _past(result["backtest"])
+    lines.append(_learned(result["rules"]))
     lines += [f"Note: {note}" for note in result["notes"]]
     lines += [_check(row) for row in result["checks"]]
     lines.append(_check_counts(result["check_counts"]))
@@ -102,6 +103,14 @@ def ran(result: Result) -> str:
     elif result["published_run"] != result["run_id"]:
         lines.append(f"Published for {result['cycle']} is another run: {result['published_run']}")
     return "\n".join(lines)
+
+
+def _learned(rules: Sequence[Result]) -> str:
+    """Which learned tables a run used, and of which close."""
+    used = [f"{row['table']} (fit {row['fit_id']})" for row in rules if row["fit_id"]]
+    if used:
+        return f"Learned from closed months and in use: {', '.join(used)}"
+    return "Learned from closed months and in use: nothing yet; it counts once it has proved itself"
 
 
 def demonstrated(result: Result) -> str:

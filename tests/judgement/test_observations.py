@@ -86,7 +86,7 @@ def test_unknown_demand_waits(hierarchy):
         found, notes = _observed(hierarchy, {}, {"override_id": "o2", "node": "a"}, actuals=actuals)
         assert found["override_id"].to_list() == ["o2"]
         assert len(notes) == 1
-        assert notes[0].startswith("1 overrides wait")
+        assert notes[0].startswith("1 override waits")
 
 
 def test_before_its_first_month_an_item_had_no_demand(hierarchy):
@@ -129,7 +129,7 @@ def test_an_awaited_item_without_an_actual_is_unknown_and_not_zero(hierarchy):
     found, notes = observe(said, actuals, hierarchy, closed=CLOSED, awaited={"c": date(2026, 3, 1)})
     assert found["override_id"].to_list() == ["o1"]
     assert found["y"][0] == pytest.approx((44.0 - 100.0) / 20.0)
-    assert "1 overrides wait" in notes[0]
+    assert "1 override waits" in notes[0]
 
 
 def _in(month):

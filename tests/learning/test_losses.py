@@ -159,7 +159,9 @@ def width_by_loops(
         far, half = abs(y - view["p50"][i]), abs(view[side][i] - view["p50"][i])
         lost = 0.8 * (far - half) if far > half else 0.2 * (half - far)
         of_level.setdefault(levels[i], []).append(lost / unit)
-    return sum(sum(part) / len(part) for part in of_level.values()) / len(of_level)
+    roots = {level: len(part) ** 0.5 for level, part in of_level.items()}
+    means = {level: sum(part) / len(part) for level, part in of_level.items()}
+    return sum(roots[level] * means[level] for level in means) / sum(roots.values())
 
 
 def scaled(view: dict[str, np.ndarray], factor: float) -> dict[str, np.ndarray]:
@@ -181,8 +183,9 @@ def test_widths_worked_by_hand() -> None:
         "p90": np.array([12.0, 12.0, 106.0]),
     }
     found = width_losses(actual, cold, scaled(cold, 2.0), ["item", "item", "total"])
-    assert found[0] == Loss(pytest.approx((0.65 + 0.2) / 2), 1.0, 3)
-    assert found[1] == Loss(pytest.approx((0.35 + 0.25) / 2), 1.0, 3)
+    root = 2**0.5  # two items, one total
+    assert found[0] == Loss(pytest.approx((root * 0.65 + 0.2) / (root + 1)), 1.0, 3)
+    assert found[1] == Loss(pytest.approx((root * 0.35 + 0.25) / (root + 1)), 1.0, 3)
 
 
 @given(st.integers(0, 10_000), st.integers(3, 30), st.floats(0.3, 3.0))
@@ -275,18 +278,24 @@ def test_losses_of_widths_know_no_unit_and_no_size_of_series() -> None:
     assert [m.loss for m in mixed] == pytest.approx([w.loss for w in whole], rel=1e-12)
 
 
-def test_of_widths_too_each_level_counts_the_same() -> None:
+def test_of_widths_a_level_weighs_by_the_root_of_its_cells() -> None:
     actual, cold, levels = cells(5, 30)
     other = scaled(cold, 1.3)
-    whole = width_losses(actual, cold, other, levels)
-    twice = [i for i in range(30) for _ in range(3 if levels[i] == "item" else 1)]
-    more = width_losses(
-        actual[twice], {k: v[twice] for k, v in cold.items()},
-        {k: v[twice] for k, v in other.items()}, [levels[i] for i in twice],
-    )  # fmt: skip
-    for ours, first in zip(more, whole, strict=True):
-        assert ours.loss == pytest.approx(first.loss, rel=1e-12)
-        assert (first.cells, ours.cells) == (30, 50)
+    alone = {
+        level: [
+            loss.loss
+            for loss in width_losses(
+                actual[at], {k: v[at] for k, v in cold.items()},
+                {k: v[at] for k, v in other.items()}, [level] * len(at),
+            )
+        ]
+        for level in dict.fromkeys(levels)
+        if (at := [i for i in range(30) if levels[i] == level])
+    }  # fmt: skip
+    roots = {level: levels.count(level) ** 0.5 for level in alone}
+    for arm, found in enumerate(width_losses(actual, cold, other, levels)):
+        mixed = sum(roots[level] * alone[level][arm] for level in alone) / sum(roots.values())
+        assert found.loss == pytest.approx(mixed, rel=1e-12)
 
 
 def test_unknown_cells_and_those_whose_cold_range_has_no_width_are_left_out_of_both() -> None:

@@ -45,8 +45,8 @@ def test_fixed_figures_alone_are_measured_from_the_statistical_plan(judgement):
 
 def test_who_has_a_record_and_who_is_prior_only(judgement):
     assert judging.record_sentence(judgement.statements) == (
-        "With a record of their own: sales. Prior only, too few of their statements have closed "
-        "to know more: finance, marketing."
+        "With a record of their own: sales. Prior only, their records do not count yet "
+        "(too few statements closed, or not proved): finance, marketing."
     )
 
 

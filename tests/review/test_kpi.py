@@ -63,7 +63,7 @@ def test_a_kpi_says_value_colour_target_owner_and_sentence(tmp_path: Path) -> No
     assert "the plan made 1 cycle before" in said
     assert "12 closed months" in said
     assert "2026-11-05 09:00 UTC" in said
-    assert "None of the window's months was restated since." in said
+    assert "No close has restated a month of the window;" in said
     assert "every stage as a table" not in said
 
 

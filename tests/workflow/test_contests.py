@@ -182,7 +182,7 @@ def loss_by_hand(
 def width_losses_by_hand(
     cold: dict[str, dict[str, float]], other: dict[str, dict[str, float]], actual: dict[str, float]
 ) -> tuple[float, float]:
-    """Mean over levels of how far the ranges of a cell are from 80%, in cold half-widths."""
+    """How far the ranges of a cell are from 80%, in cold half-widths; levels by root of cells."""
     known = dict(actual)
     for group, members in GROUPS.items():
         if all(item in actual for item in members):
@@ -198,7 +198,9 @@ def width_losses_by_hand(
             gap = y - high if y > middle else low - y
             lost = 0.8 * gap if gap > 0 else -0.2 * gap
             of_level.setdefault(LEVELS[node], []).append(lost / unit)
-        answer.append(sum(sum(part) / len(part) for part in of_level.values()) / len(of_level))
+        roots = [len(part) ** 0.5 for part in of_level.values()]
+        means = [sum(part) / len(part) for part in of_level.values()]
+        answer.append(sum(r * m for r, m in zip(roots, means, strict=True)) / sum(roots))
     return answer[0], answer[1]
 
 

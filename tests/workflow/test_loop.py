@@ -348,7 +348,7 @@ def test_half_the_nodes_late_is_scored_in_two_closes(tmp_path: Path) -> None:
             workflow.run(workspace, cycle=cycle, now=NOW, shown=False, book=book)
     first = close(parts, MAR)
     assert (first["items"], first["restated"]) == (3, 0)
-    assert "3 items have no known figure of 2026-03 yet and wait" in first["notes"][0]
+    assert "3 items have no known figure of 2026-03 yet; sums above wait too" in first["notes"][0]
     scored = learned(parts, "scores", first["fit_id"])
     assert set(scored["level"]) == {"item", "family"}, "the total waits"
     assert set(scored.filter(pl.col("level") == "item")["within"]) == {"total", "family=A"}

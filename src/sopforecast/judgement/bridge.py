@@ -148,7 +148,8 @@ def _why(row: dict[str, object]) -> str:
     counted = float(row["counted"])  # type: ignore[arg-type]
     narrowed = "" if abs(counted - weight) < 0.005 else f", with its stated range {counted:.2f}"
     if row["prior_only"]:
-        return f"prior only, weight {weight:.2f}{narrowed}: too few of its statements have closed"
+        why = "its record does not count yet (too few statements closed, or not proved)"
+        return f"prior only, weight {weight:.2f}{narrowed}: {why}"
     low, high = max(weight - Z80 * sd, 0.0), weight + Z80 * sd
     worth = f"{weight:.0%} (80% range {low:.0%} to {high:.0%}"
     count = int(row["observations"])  # type: ignore[call-overload]

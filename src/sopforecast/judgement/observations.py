@@ -62,7 +62,8 @@ def observe(
     notes = [f"no longer in the hierarchy, not scored: {', '.join(gone)}"] if gone else []
     if not seen.all():
         waiting = rows.filter(pl.Series(~seen))["override_id"].n_unique()
-        notes.append(f"{waiting} overrides wait: some of their months have no known demand yet")
+        some = "1 override waits" if waiting == 1 else f"{waiting} overrides wait"
+        notes.append(f"{some}: some months have no known demand yet")
     found = rows.with_columns(
         cell=pl.format("{} {} {}", "node", "ds_from", "ds_to"),
         age=pl.Series(

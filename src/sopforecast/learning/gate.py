@@ -4,8 +4,9 @@ Both procedures of a table were held against the same months, each with what was
 cycle (``Contests``). The question is whether the challenger's loss is lower by more than chance
 over at least six cycles: its one-sided 90% block-bootstrap limit must lie below zero.
 
-Three cycles look at each month, so months are resampled, with all cycles that looked at them, and
-not cycles. Blocks are a month longer than a contest looks ahead, because errors outlast the month.
+Several cycles look at each month (three of weights and credibility, twelve of widths), so months
+are resampled, with all cycles that looked at them, and not cycles. Blocks are of four months: one
+more than most contests look ahead, because errors outlast the month. For widths that is short.
 With few blocks percentiles lie too close together; they are widened as Student's t is for that
 many blocks. To be adopted a change must also gain at least 1%, and be better in each third of the
 months, because the question is asked anew every month. The way back to the cold start needs

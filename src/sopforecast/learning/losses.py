@@ -6,6 +6,7 @@ is only ever read beside another one of the same cells.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -45,10 +46,11 @@ def width_losses(
     Returns
     -------
     cold, other : Loss
-        Mean over levels of the mean over cells of ``0.8 (d - h)`` where d > h and ``0.2 (h - d)``
-        elsewhere, d the distance of the actual from the median and h the half-width on its side,
-        both in units of the cold range's mean half-width; ``size`` is 1. Cells whose cold range has
-        no width are left out of both; without any other cell nothing is compared and all are 0.
+        Mean over levels, each weighing by the root of its cells, of the mean over cells of
+        ``0.8 (d - h)`` where d > h and ``0.2 (h - d)`` elsewhere, d the distance of the actual from
+        the median and h the half-width on its side, both in units of the cold range's mean
+        half-width; ``size`` is 1. Cells whose cold range has no width are left out of both; without
+        any other cell nothing is compared and all are 0.
 
     Raises
     ------
@@ -60,7 +62,9 @@ def width_losses(
     The pinball loss of the 80% quantile of d (Koenker and Bassett 1978): in expectation it is least
     for ranges that hold 80%, and it falls by a tenth when 90% ranges become so. That is what widths
     are for. The interval score in units of demand (`range_loss`) hardly moves there, and a few
-    large series decide it.
+    large series decide it. Why the root: in units of its own width the one total is as loud as all
+    items together, and says far less. On simulated companies levels that weigh the same find a real
+    gain in 20% of decisions, by the root in 70% (``experiments/gate``).
 
     Examples
     --------
@@ -79,10 +83,10 @@ def width_losses(
         half = np.where(above, view["p90"] - view["p50"], view["p50"] - view["p10"])
         gap = (distance - half)[known] / unit[known]
         lost = INSIDE * np.maximum(gap, 0.0) + OUTSIDE * np.maximum(-gap, 0.0)
-        of_level = [
-            float(lost[labels[known] == level].mean()) for level in dict.fromkeys(labels[known])
-        ]
-        found.append(Loss(sum(of_level) / len(of_level), 1.0, lost.size) if of_level else NOTHING)
+        own = [lost[labels[known] == level] for level in dict.fromkeys(labels[known])]
+        weights = [math.sqrt(cells.size) for cells in own]
+        total = sum(w * float(cells.mean()) for w, cells in zip(weights, own, strict=True))
+        found.append(Loss(total / sum(weights), 1.0, lost.size) if own else NOTHING)
     return found[0], found[1]
 
 

@@ -122,8 +122,8 @@ def record_sentence(statements: pl.DataFrame) -> str:
     if known:
         told.append(f"With a record of their own: {_listed(known)}.")
     if unknown:
-        few = "too few of their statements have closed to know more"
-        told.append(f"Prior only, {few}: {_listed(unknown)}.")
+        why = "their records do not count yet (too few statements closed, or not proved)"
+        told.append(f"Prior only, {why}: {_listed(unknown)}.")
     return " ".join(told)
 
 

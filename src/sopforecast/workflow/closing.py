@@ -10,7 +10,7 @@ import polars as pl
 
 from sopforecast.clinical.inputs import ClinicalInputs
 from sopforecast.core.clinical_tables import CLINICAL_TABLES
-from sopforecast.core.months import add_months, cutoff, month_name
+from sopforecast.core.months import add_months, cutoff, month_end, month_name
 from sopforecast.errors import NotNow
 from sopforecast.planning_store.counting import counting_runs
 from sopforecast.planning_store.inputs import admitted_inputs, input_hash
@@ -104,6 +104,8 @@ def read_in_time(
 def refuse_incomplete(store: Store, read: Closing, settings: Settings, *, require: float) -> None:
     """NotNow when history does not reach the month, or too few of its items are known."""
     last, name = read.history["ds"].max(), month_name(read.month)
+    if read.known_by.date() <= month_end(read.month):
+        raise NotNow(f"{name} cannot be closed: by {read.known_by:%Y-%m-%d} it is not over")
     if not isinstance(last, date) or last < read.month:
         ends = f"ends in {month_name(last)}" if isinstance(last, date) else "is empty"
         raise NotNow(

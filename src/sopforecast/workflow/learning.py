@@ -127,9 +127,10 @@ def _waiting(scored: Scored, clinic: ClinicScored, month: date) -> list[str]:
     for names, what in ((scored.waiting, "items"), (clinic.waiting, "sites")):
         if names:
             more = ", ..." if len(names) > NAMED else ""
+            some = f"1 {what[:-1]} has" if len(names) == 1 else f"{len(names):,} {what} have"
             said.append(
-                f"{len(names):,} {what} have no known figure of {name} yet and wait, with the sums "
-                f"above them: {', '.join(names[:NAMED])}{more}. Load them and close {name} again"
+                f"{some} no known figure of {name} yet; sums above wait too: "
+                f"{', '.join(names[:NAMED])}{more}. Load what lacks and close {name} again"
             )
     return said
 

@@ -82,7 +82,8 @@ def run(
         run_id, cycle, horizon, items, known_by, ``stands`` (True when the same inputs had been
         run before), stage, headline, fallbacks, check_counts, seconds, notes, page; of judgement
         ``overrides`` (new, carried, changed, expired, ...: a sentence each), ``override_counts``,
-        ``moved`` (what each source moved the total by) and ``sentences``.
+        ``moved`` (what each source moved the total by) and ``sentences``; ``rules``: the procedure
+        of every learned table, and the fit it used.
 
     Raises
     ------
@@ -101,12 +102,13 @@ def run(
     evidence = gather_evidence(store, inputs, champions)
     run_id = run_id_of(inputs, settings, evidence, champions)
     remarks = inputs.left_out(moment) + _unclosed(store, inputs)
+    rules = champions.run_tables(spoken=evidence.entered is not None).to_dicts()
     stood = reuse_run(store, run_id, at=moment, loads_used=inputs.loads_used)
     if stood:
         told = _told_again(
             workspace, run_id, inputs, settings, shown=shown, logged=logged, now=moment
         )
-        return told | {"notes": told["notes"] + remarks}
+        return told | {"rules": rules, "notes": told["notes"] + remarks}
     clock, book = Stopwatch(on_progress), book or Book(store)
     result = run_cycle(
         inputs.history,
@@ -146,6 +148,7 @@ def run(
     return told | {
         "workspace": str(workspace.path),
         "stands": False,
+        "rules": rules,
         "notes": told["notes"] + remarks,
         "seconds": {**result.seconds, **clock.seconds},
         "page": _text(page),
