@@ -125,7 +125,7 @@ def test_the_sentence_a_planner_reads():
 @pytest.mark.parametrize(
     ("row", "part"),
     [
-        ({"prior_only": True}, "prior only, weight 0.65: too few"),
+        ({"prior_only": True}, "prior only, weight 0.65: its record does not count yet"),
         ({"counted": 0.8}, "weight 0.65, with its stated range 0.80: 14"),
         ({"probability": 0.35}, "+400 at 35% on"),
         ({"direction": "down", "adjustment": -40.0, "observations": 1}, "1 earlier reduction came"),
